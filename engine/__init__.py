@@ -1,0 +1,1 @@
+"""The mathematics of a tiny GPT in NumPy or CuPy: every forward, every backward, every weight."""

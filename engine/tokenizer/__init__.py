@@ -1,0 +1,1 @@
+"""Tokenizers, one file each: they turn text into ids and back."""
