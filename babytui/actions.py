@@ -1,0 +1,189 @@
+"""Everything a user can do, once: name, arguments, help, key. Imports nothing heavy.
+
+The command line, the shell's slash commands, the app's palette and key hints, and "copy as command" are read from
+`ACTIONS`. A verb's code is imported only when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CLI, SHELL, APP = "cli", "shell", "app"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of an action.
+
+    name: the name it has in code. flags: empty for a positional one.
+    kind: text, int, float, flag (present or not), duration (60s, 5m, 1h → seconds), path, and the kinds that a face can
+        complete: model, run, input, known_text, assignment (parameter=value), preset.
+    nargs: as argparse's ("?", "+", "*"); repeat: may be given several times and gathers a list.
+    low, high: the smallest and largest number.
+    """
+
+    name: str
+    flags: tuple[str, ...] = ()
+    kind: str = "text"
+    help: str = ""
+    default: Any = None
+    nargs: str | None = None
+    choices: tuple[str, ...] | None = None
+    metavar: str | None = None
+    repeat: bool = False
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a user can do. `name` may be two words ("inputs add"). `run`: "module:function" called with the
+    parsed arguments and returning an exit code. `key`: the app's default key. `where`: the faces that offer it."""
+
+    name: str
+    help: str
+    run: str
+    arguments: tuple[Argument, ...] = ()
+    key: str | None = None
+    where: tuple[str, ...] = (CLI, SHELL, APP)
+    details: str = ""
+
+    def function(self) -> Callable[[Any], int]:
+        """The code behind the action (imports its module)."""
+        module, _, name = self.run.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def argument(self, name: str) -> Argument:
+        """The argument called `name`; KeyError when there is none."""
+        for argument in self.arguments:
+            if argument.name == name:
+                return argument
+        raise KeyError(name)
+
+
+def _model(help: str = "model: a GUID, the start of one, a name, last, or baby (the one that ships)",
+           nargs: str | None = None, default: Any = None) -> Argument:
+    return Argument("guid", kind="model", metavar="GUID", help=help, nargs=nargs, default=default)
+
+
+def _run(nargs: str | None = None, default: Any = None) -> Argument:
+    return Argument("guid", kind="run", metavar="GUID", nargs=nargs, default=default,
+                    help="run: a GUID, the start of one, a name, or last")
+
+
+_CONFIG = (
+    Argument("config", ("--config",), "path", "start from this config file (current.json or a saved one)", metavar="F"),
+    Argument("preset", ("--preset",), "preset", "start from a preset: newborn, 3m, 6m, 12m, 24m or 48m", metavar="NAME"),
+    Argument("set", ("--set",), "assignment", "change one parameter, such as n_layers=2 (repeatable)",
+             metavar="PARAMETER=VALUE", repeat=True),
+    Argument("input", ("--input",), "input", "text to learn: a file, a folder, or a name that `inputs list` shows "
+             "(repeatable); without it, inputs/*.txt of the workspace, else the nursery text that ships",
+             metavar="TEXT", repeat=True),
+    Argument("steps", ("--steps",), "int", "number of steps (the parameter n_steps)", metavar="N", low=1),
+)
+
+_TRAIN = (
+    *_CONFIG,
+    Argument("time", ("--time",), "duration", "train for this long instead: 60s, 5m, 1h", metavar="TIME"),
+    Argument("name", ("--name",), "text", "what to call the model", metavar="NAME"),
+    Argument("prompt", ("--prompt",), "text", "what its samples start with", metavar="PROMPT"),
+    Argument("detach", ("--detach",), "flag", "start it and return at once"),
+)
+
+_INFERENCE = (
+    _model(nargs="?", default="last"),
+    Argument("prompt", ("--prompt",), "text", "the text to continue; - reads it from standard input (one final line "
+             "break is dropped)", metavar="PROMPT"),
+    Argument("tokens", ("--tokens",), "int", "how many tokens to write at most", 500, metavar="N", low=1),
+    Argument("temperature", ("--temperature",), "float", "below 1 is more predictable, 0 always takes the likeliest",
+             1.0, metavar="T", low=0, high=100),
+    Argument("top_k", ("--top-k",), "int", "choose among the K likeliest; 0 = all", 0, metavar="K", low=0),
+    Argument("top_p", ("--top-p",), "float", "choose among the likeliest that together have this share", 1.0,
+             metavar="P", low=0, high=1),
+    Argument("min_p", ("--min-p",), "float", "drop what is less likely than this share of the likeliest", 0.0,
+             metavar="P", low=0, high=1),
+    Argument("repetition", ("--repetition",), "float", "above 1 makes tokens that were already there less likely", 1.0,
+             metavar="R", low=0.01, high=100),
+    Argument("seed", ("--seed",), "int", "the same seed writes the same text", metavar="N", low=0, high=2**63 - 1),
+    Argument("no_cache", ("--no-cache",), "flag", "compute everything again for every token (slower, the same text)"),
+    Argument("skip_unknown", ("--skip-unknown",), "flag", "drop symbols of the prompt that the model does not know"),
+    Argument("no_save", ("--no-save",), "flag", "do not keep the text in outputs/"),
+)
+
+_CLI = "babytui.cli."
+ACTIONS: tuple[Action, ...] = (
+    Action("train", "train a model and watch it learn", _CLI + "train:run", _TRAIN, key="ctrl+t",
+           details="The run is a process of its own: ctrl+c asks what to do with it, and a lost connection does not "
+                   "stop it. Standard output gets the GUID, everything else goes to standard error."),
+    Action("inference", "let a model write", _CLI + "inference:run", _INFERENCE,
+           details="Standard output gets the text (prompt included) as it is written, and nothing else."),
+    Action("info", "show what is known about a model", _CLI + "info:run", (_model(nargs="?", default="last"),), key="i"),
+    Action("list", "list the models of the workspace", _CLI + "listing:run"),
+    Action("delete", "move models to the trash", _CLI + "delete:run",
+           (_model("models to delete", nargs="+"), Argument("yes", ("-y", "--yes"), "flag", "do not ask")), key="d"),
+    Action("estimate", "what a model costs: size, memory, time", _CLI + "estimate:run", _CONFIG),
+    Action("inputs list", "list the texts there are", _CLI + "inputs:list_texts"),
+    Action("inputs add", "copy texts into the workspace", _CLI + "inputs:add",
+           (Argument("source", kind="path", metavar="PATH|-|URL", help="a file, a folder, a .gz, standard input or a URL"),
+            Argument("name", ("--name",), "text", "what to call the text", metavar="NAME"))),
+    Action("inputs fetch", "download a well-known text", _CLI + "inputs:fetch",
+           (Argument("name", kind="known_text", metavar="NAME", help="its name in `babytui inputs list`"),)),
+    Action("runs", "list training runs and how they stand", _CLI + "runs:list_runs"),
+    Action("attach", "watch a run", _CLI + "runs:attach", (_run("?", "last"),)),
+    Action("pause", "let a run wait", _CLI + "runs:pause", (_run("?", "last"),), key="p"),
+    Action("resume", "let a paused run go on, or continue a stopped one", _CLI + "runs:resume", (_run("?", "last"),), key="r"),
+    Action("stop", "end a run and keep its model", _CLI + "runs:stop", (_run("?", "last"),), key="s"),
+    Action("checkpoint", "let a run save its state now", _CLI + "runs:checkpoint", (_run("?", "last"),), key="c"),
+    Action("doctor", "check this machine and the workspace", _CLI + "doctor:run"),
+)
+
+
+def find(name: str) -> Action:
+    """The action called `name`; KeyError when there is none."""
+    for action in ACTIONS:
+        if action.name == name:
+            return action
+    raise KeyError(name)
+
+
+def offered(face: str) -> Iterator[Action]:
+    """The actions that a face ("cli", "shell", "app") offers, in order."""
+    return (action for action in ACTIONS if face in action.where)
+
+
+def command_line(name: str, values: Mapping[str, Any] | None = None, *, workspace: str | None = None) -> str:
+    """The shell command that does the same: `command_line("train", {"preset": "6m", "set": ["n_layers=2"]})`.
+
+    Values equal to the default are left out; `set` also takes a mapping of parameters.
+    """
+    action, values = find(name), dict(values or {})
+    words = ["babytui", *name.split()]
+    positional: list[str] = []
+    for argument in action.arguments:
+        value = values.pop(argument.name, None)
+        if value is None or value is False or value == argument.default:
+            continue
+        if isinstance(value, Mapping):
+            value = [f"{key}={_word(item)}" for key, item in value.items()]
+        several = [str(item) for item in value] if isinstance(value, (list, tuple)) else [_word(value)]
+        if not argument.flags:
+            positional += several
+        elif argument.kind == "flag":
+            words.append(argument.flags[-1])
+        else:
+            for item in several:  # a value that starts with a dash must be glued on, or it reads as an option
+                glue = item.startswith("-") and item != "-"
+                words += [f"{argument.flags[-1]}={item}"] if glue else [argument.flags[-1], item]
+    if values:
+        raise KeyError(f"{name} has no argument {', '.join(values)}")
+    if workspace is not None:
+        words += ["--workspace", workspace]
+    return shlex.join([*words, *positional])
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

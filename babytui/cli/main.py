@@ -1,0 +1,71 @@
+"""One command from its arguments to its exit code: 0, 1 failure, 2 usage, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from babytui.cli import parser
+from babytui.cli.output import Output
+from engine.errors import BabyError
+
+ALTERNATIVES = ("The playground needs a terminal, and this is not one; use for instance `babytui train`, "
+                "`babytui inference baby --prompt 'Once upon a time'`, `babytui list` or `babytui --help`.")
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return its exit code. Never raises for a user's mistake."""
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BabyError as error:
+        _say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        return 130
+    except BrokenPipeError:  # the reader had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _say(f"{error.strerror or error}{where}.")
+        return 1
+
+
+def _say(sentence: str) -> None:
+    from babytui.visible import visible
+
+    try:
+        print(f"babytui: {visible(sentence, newlines=False)}", file=sys.stderr)
+    except OSError:
+        pass
+
+
+def _run(argv: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # models speak any script, whatever the locale says
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        arguments = parser.parse(argv)
+    except SystemExit as leave:  # --help and --version
+        return int(leave.code or 0)
+    if arguments.action is None:
+        return playground(arguments)
+    arguments.out = Output(json=arguments.json, quiet=arguments.quiet, color=False if arguments.no_color else None)
+    return arguments.action.function()(arguments)
+
+
+def playground(arguments: object) -> int:
+    """Open the app, or say what to do where there is no terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        _say(ALTERNATIVES)
+        return 2
+    from babytui import workspace_choice
+    from babytui.tui import app
+
+    workspace = workspace_choice.choose(getattr(arguments, "workspace", None))
+    if getattr(arguments, "no_color", False):
+        os.environ["NO_COLOR"] = "1"
+    return int(app.main(workspace, mouse=not getattr(arguments, "no_mouse", False)) or 0)

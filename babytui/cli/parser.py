@@ -1,0 +1,150 @@
+"""argparse, generated from the registry of actions."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+import re
+from typing import Any, NoReturn
+
+from babytui import actions
+from engine.errors import UsageError
+
+WORKSPACE_HELP = ("folder of models and runs, or 'same' for the current folder; without it $BABYTUI_WORKSPACE, else the "
+                  "current folder if it holds settings/ or models/, else ~/babytui")
+GROUPS = {"inputs": "the texts to learn from: list, add, fetch"}
+DEFAULTS: dict[str, Any] = {"workspace": None, "json": False, "quiet": False, "no_color": False}
+EPILOG = """A GUID may be given as the start of one, a name, or 'last'; 'baby' is the model that ships.
+Exit codes: 0 done, 1 failure, 2 wrong usage, 130 interrupted."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are UsageErrors of one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(_sentence(message, self.prog, self._option_string_actions))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            names = list(action.choices)
+            near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(names)}."
+            raise UsageError(f"There is no command '{value}'; {hint}")
+        super()._check_value(action, value)
+
+
+def _sentence(message: str, prog: str, options: dict[str, Any]) -> str:
+    if found := re.match(r"unrecognized arguments: (\S+)", message):
+        near = difflib.get_close_matches(found[1].split("=")[0], options, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"see {prog} --help."
+        return f"'{found[1]}' is not an option of {prog}; {hint}"
+    if found := re.match(r"the following arguments are required: (.+)", message):
+        return f"{prog} needs {found[1]}; see {prog} --help."
+    return f"{prog}: {message[:1].lower()}{message[1:].rstrip('.')}."
+
+
+def duration(text: str) -> float:
+    """Seconds from 90, 60s, 5m, 1h or 1h30m."""
+    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    seconds = sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time such as 60s, 5m or 1h")
+    return seconds
+
+
+def _number(argument: actions.Argument) -> Any:
+    whole = argument.kind == "int"
+
+    def read(text: str) -> int | float:
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = math.nan
+        bad = not math.isfinite(value)
+        if bad or value < _or(argument.low, -math.inf) or value > _or(argument.high, math.inf):
+            low, high = argument.low, argument.high
+            noun = "a whole number" if whole else "a number"
+            span = f" from {low:g} to {high:g}" if low is not None and high is not None and high < 1e9 else (
+                f" of at least {low:g}" if low is not None else "")
+            raise argparse.ArgumentTypeError(f"'{text}' is not {noun}{span}")
+        return value
+
+    return read
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+def _add(parser: argparse.ArgumentParser, argument: actions.Argument) -> None:
+    names = argument.flags or (argument.name,)
+    options: dict[str, Any] = {"help": argument.help}
+    if argument.flags:
+        options["dest"] = argument.name
+    if argument.kind == "flag":
+        parser.add_argument(*names, action="store_true", **options)
+        return
+    options["metavar"] = argument.metavar
+    options["default"] = argument.default
+    if argument.kind in ("int", "float"):
+        options["type"] = _number(argument)
+    elif argument.kind == "duration":
+        options["type"] = duration
+    if argument.choices:
+        options["choices"] = argument.choices
+    if argument.nargs:
+        options["nargs"] = argument.nargs
+    if argument.repeat:
+        options["action"], options["default"] = "append", None
+    if argument.flags and argument.default not in (None, ""):
+        options["help"] += f" (default {argument.default})"
+    parser.add_argument(*names, **options)
+
+
+def _common(parser: argparse.ArgumentParser, *, version: bool = False) -> None:
+    """The options that are accepted before and after the verb."""
+    group = parser.add_argument_group("everywhere")
+    hide = argparse.SUPPRESS  # absent unless given, so that the verb's parser does not undo what stood before it
+    group.add_argument("--workspace", metavar="PATH", default=hide, help=WORKSPACE_HELP)
+    group.add_argument("--json", action="store_true", default=hide, help="print data as JSON")
+    group.add_argument("-q", "--quiet", action="store_true", default=hide, help="no narration on standard error")
+    group.add_argument("--no-color", action="store_true", default=hide, help="no colour (also $NO_COLOR)")
+    if version:
+        from babytui import __version__
+
+        group.add_argument("--version", action="version", version=f"babytui {__version__}")
+
+
+def build() -> Parser:
+    """The whole command line."""
+    parser = Parser(prog="babytui", description="Raise a tiny GPT in the terminal. Without a command: the playground.",
+                    epilog=EPILOG, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _common(parser, version=True)
+    parser.add_argument("--no-mouse", action="store_true", help="the playground leaves the mouse to the terminal")
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands", parser_class=Parser)
+    groups: dict[str, Any] = {}
+    for action in actions.offered(actions.CLI):
+        words = action.name.split()
+        where = verbs
+        if len(words) == 2:
+            if words[0] not in groups:
+                group = verbs.add_parser(words[0], help=GROUPS[words[0]], description=GROUPS[words[0]], allow_abbrev=False)
+                _common(group)
+                groups[words[0]] = group.add_subparsers(dest="sub", metavar="COMMAND", required=True, parser_class=Parser)
+            where = groups[words[0]]
+        sub = where.add_parser(words[-1], help=action.help, allow_abbrev=False, epilog=action.details or None,
+                               description=action.help[:1].upper() + action.help[1:] + ".")
+        for argument in action.arguments:
+            _add(sub, argument)
+        _common(sub)
+        sub.set_defaults(action=action)
+    return parser
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The arguments, with `action` (None: no verb was given) and every common option. UsageError when they are wrong."""
+    try:
+        return argparse.Namespace(**{**DEFAULTS, "action": None, **vars(build().parse_args(argv))})
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from None
