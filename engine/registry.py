@@ -51,6 +51,10 @@ class Registry:
             importlib.import_module(f"{self.package}.{name}")
         return self._classes[name]
 
+    def aliases(self, name: str) -> tuple[str, ...]:
+        """The historic names of an imported variant."""
+        return tuple(alias for alias, own in self._aliases.items() if own == name)
+
     def resolve(self, name: str) -> str:
         """The registered name for `name` or a historic alias. ConfigError (with the nearest name) when there is none."""
         if name in self.names():

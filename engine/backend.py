@@ -1,0 +1,141 @@
+"""NumPy or CuPy behind one `xp`, the number formats, random streams, and kept buffers.
+
+`xp` is the array module in use: `xp.exp(x, out=y)`. `use("gpu")` turns the whole process to CuPy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from engine.errors import ConfigError
+
+Array = Any  # np.ndarray or cupy.ndarray
+
+# What weights are stored in, and what is computed in. On a CPU halves are storage only.
+STORAGE = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
+COMPUTE = {"fp16": np.float32, "fp32": np.float32, "fp64": np.float64}
+
+
+class _Arrays:
+    """The array module in use. Attributes are looked up once and then plain, so that `xp.exp` costs nothing extra."""
+
+    def __init__(self, module: ModuleType):
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        self.__dict__[name] = value
+        return value
+
+    def _switch(self, module: ModuleType) -> None:
+        self.__dict__.clear()
+        self._module = module
+
+
+xp: Any = _Arrays(np)
+
+
+def use(device: str, core: int = 0, tensor: bool = False) -> None:
+    """Compute on "cpu" or "gpu" from now on. ConfigError when there is no usable CuPy or GPU."""
+    if device == "cpu":
+        xp._switch(np)
+        return
+    if tensor:
+        os.environ["CUPY_TF32"] = "1"  # read when CuPy is imported
+    try:
+        import cupy
+    except ImportError:
+        raise ConfigError("c_device is gpu but CuPy is not installed; run pip install cupy-cuda12x "
+                          "(or cupy-cuda13x for CUDA 13), or set c_device to cpu.", "c_device") from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+        if core >= count:
+            raise ConfigError(f"c_device_gpu_core is {core} but there are {count} GPUs, counted from 0.",
+                              "c_device_gpu_core")
+        cupy.cuda.Device(core).use()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise ConfigError(f"c_device is gpu but no GPU answers ({error}); set c_device to cpu.", "c_device") from None
+    xp._switch(cupy)
+
+
+def host(x: Array) -> np.ndarray:
+    """`x` as a NumPy array, copied from the GPU if it lies there."""
+    return x if isinstance(x, np.ndarray) else x.get()
+
+
+def random(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
+    """The stream of (seed, purpose, numbers): always the same numbers, independent of every other stream.
+
+    `numbers` are whatever the purpose depends on: step, layer, shard, epoch.
+    """
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *numbers])))
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Arena:
+    """Buffers that are used again instead of being allocated.
+
+    `empty` hands out an array of which nobody else holds a reference or a view; letting go of it gives it back. After
+    one training step every later step finds all its buffers here. CuPy keeps a pool of its own.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Array:
+        """An uninitialised array, aligned to 64 bytes."""
+        if xp._module is not np:
+            return xp.empty(shape, dtype)
+        key = (shape, dtype)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = []
+        for pair in kept:
+            if _references(pair) == _UNUSED:
+                return pair[0]
+        pair = _aligned(shape, dtype)
+        kept.append(pair)
+        return pair[0]
+
+    @property
+    def bytes(self) -> int:
+        """Memory held, in bytes."""
+        return sum(owner.nbytes for kept in self._kept.values() for _, owner in kept)
+
+
+def _aligned(shape: Sequence[int], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    itemsize = np.dtype(dtype).itemsize
+    owner = np.empty(prod(shape) * itemsize + 64, np.uint8)
+    start = -owner.ctypes.data % 64
+    return np.ndarray(shape, dtype, buffer=owner, offset=start), owner
+
+
+def _references(pair: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
+    """References to the array, and to its owner (which every view of the array holds)."""
+    return sys.getrefcount(pair[0]), sys.getrefcount(pair[1])
+
+
+_UNUSED = _references(_aligned((1,), np.float32))  # counted, not assumed: interpreters differ
+
+
+def zeros(size: int, dtype: Any) -> Array:
+    """A flat, zeroed buffer aligned to 64 bytes."""
+    if xp._module is not np:
+        return xp.zeros(size, dtype)
+    array, _ = _aligned((size,), dtype)
+    array.fill(0)
+    return array

@@ -1,0 +1,190 @@
+"""Pure forward and backward passes of what every layer is made of.
+
+Shapes: N rows (tokens), D columns. Buffers come from the tape. Long element-wise chains walk the rows in blocks that
+stay in the cache; sums over rows and columns are products with a vector of ones, which is several times faster than
+`.sum` and just as exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from math import pi, sqrt
+
+import numpy as np
+
+from engine.backend import Array, xp
+from engine.tape import Tape
+
+EPS = 1e-5
+_BLOCK = 1 << 18  # bytes of one array that are worked on at a time: several fit a 1 to 2 MB second-level cache
+_C = sqrt(2 / pi)
+_A = 0.044715
+
+
+@lru_cache(maxsize=256)
+def _filled(size: int, value: float, dtype: object, module: object) -> Array:
+    return xp.full(size, value, dtype)
+
+
+def constant(size: int, value: float, dtype: object) -> Array:
+    """A kept vector (size,) of one value. Never written to."""
+    return _filled(size, value, np.dtype(dtype), xp._module)
+
+
+def blocks(x: Array) -> Iterator[slice]:
+    """Slices of the rows of x (N, ...) that are about as large as the cache likes."""
+    rows = max(1, _BLOCK * len(x) // max(1, x.nbytes))
+    return (slice(start, start + rows) for start in range(0, len(x), rows))
+
+
+def column_sums(x: Array, out: Array | None = None) -> Array:
+    """Σ over rows: (N, D) → (D,)."""
+    return xp.matmul(constant(len(x), 1.0, x.dtype), x, out=out)
+
+
+# Layer norm (arXiv 1607.06450) -------------------------------------------------------------------------------------
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, tape: Tape) -> Array:
+    """y = (x - mean) / sqrt(var + 1e-5) · gamma + beta over the last axis, population variance. x: (N, D)."""
+    N, D = x.shape
+    xhat, y = tape.empty(N, D), tape.empty(N, D)
+    column, scale = tape.empty(N), tape.empty(N)
+    xp.matmul(x, constant(D, 1 / D, x.dtype), out=column)
+    xp.subtract(x, column[:, None], out=xhat)
+    square_sums(xhat, y, out=scale)
+    scale *= 1 / D
+    scale += EPS
+    xp.sqrt(scale, out=scale)
+    xp.reciprocal(scale, out=scale)
+    xhat *= scale[:, None]
+    xp.multiply(xhat, gamma, out=y)
+    y += beta
+    tape.save(xhat, scale)
+    return y
+
+
+def layer_norm_backward(dy: Array, gamma: Array, tape: Tape) -> tuple[Array, Array, Array]:
+    """(dx, dgamma, dbeta): dx = (dŷ - mean(dŷ) - x̂ · mean(dŷ ⊙ x̂)) / σ with dŷ = dy ⊙ gamma. dy: (N, D)."""
+    xhat, scale = tape.pop()
+    N, D = dy.shape
+    product, dx = tape.empty(N, D), tape.empty(N, D)
+    m1, m2, share = tape.empty(N), tape.empty(N), tape.empty(D)
+    xp.multiply(dy, xhat, out=product)
+    dgamma, dbeta = column_sums(product), column_sums(dy)
+    xp.multiply(gamma, 1 / D, out=share)
+    xp.matmul(dy, share, out=m1)
+    xp.matmul(product, share, out=m2)
+    xp.multiply(dy, gamma, out=dx)
+    dx -= m1[:, None]
+    xp.multiply(xhat, m2[:, None], out=product)
+    dx -= product
+    dx *= scale[:, None]
+    return dx, dgamma, dbeta
+
+
+def square_sums(x: Array, scratch: Array, out: Array) -> Array:
+    """Σ x² over the last axis: (N, D) → (N,)."""
+    if hasattr(xp, "vecdot"):
+        return xp.vecdot(x, x, out=out)
+    xp.multiply(x, x, out=scratch)
+    return xp.matmul(scratch, constant(x.shape[1], 1.0, x.dtype), out=out)
+
+
+# GELU (arXiv 1606.08415), tanh form -----------------------------------------------------------------------------------
+
+
+def gelu(u: Array, tape: Tape) -> Array:
+    """y = u · h with h = ½(1 + tanh(√(2/π)(u + 0.044715 u³))) = σ(2√(2/π)(u + …)). u: (N, F), overwritten.
+
+    When the tape records, dy/du = h + 2u · h(1 - h) · √(2/π)(1 + 3 · 0.044715 u²) is computed while u is in the cache
+    and saved in u's place, so that the backward pass is one product.
+    """
+    y = tape.empty(*u.shape)
+    for rows in blocks(u):
+        x, h = u[rows], y[rows]
+        w, t = tape.empty(*x.shape), tape.empty(*x.shape)
+        xp.multiply(x, x, out=w)
+        xp.multiply(w, _A * _C, out=t)
+        t += _C
+        t *= x
+        xp.tanh(t, out=t)
+        t += 1.0
+        t *= 0.5
+        xp.multiply(x, t, out=h)
+        if tape.recording:
+            w *= 6 * _A * _C
+            w += 2 * _C
+            w *= h  # 2√(2/π)(1 + 3 · 0.044715 u²) · u · h
+            xp.subtract(1.0, t, out=x)
+            w *= x
+            xp.add(w, t, out=x)
+    tape.save(u)
+    return y
+
+
+def gelu_backward(dy: Array, tape: Tape) -> Array:
+    """du = dy ⊙ dGELU/du, in place of dy."""
+    dy *= tape.pop()
+    return dy
+
+
+# Softmax and cross entropy --------------------------------------------------------------------------------------------
+
+
+def softmax(x: Array, out: Array | None = None) -> Array:
+    """Softmax over the last axis, shifted by its maximum. In place when `out` is x."""
+    out = xp.subtract(x, x.max(-1, keepdims=True), out=out)
+    xp.exp(out, out=out)
+    out /= out.sum(-1, keepdims=True)
+    return out
+
+
+def softmax_backward(dy: Array, y: Array) -> Array:
+    """dx = y ⊙ (dy - Σ dy ⊙ y), in place of dy."""
+    dy -= (dy * y).sum(-1, keepdims=True)
+    dy *= y
+    return dy
+
+
+def cross_entropy(logits: Array, targets: Array, tape: Tape) -> Array:
+    """Per-token losses -log softmax(logits)[target] in nats, (N,) float64. logits: (N, V), overwritten.
+
+    When the tape records, softmax(logits) - onehot(targets) is left in place of the logits and saved.
+    """
+    N = len(logits)
+    rows = xp.arange(N)
+    logits -= logits.max(-1, keepdims=True)
+    chosen = logits[rows, targets].astype(np.float64)
+    xp.exp(logits, out=logits)
+    total = xp.matmul(logits, constant(logits.shape[1], 1.0, logits.dtype))
+    losses = xp.log(total.astype(np.float64)) - chosen
+    if tape.recording:
+        logits /= total[:, None]
+        logits[rows, targets] -= 1.0
+    tape.save(logits)
+    return losses
+
+
+def cross_entropy_backward(scale: float, tape: Tape) -> Array:
+    """d(scale · Σ losses)/dlogits, (N, V)."""
+    dlogits = tape.pop()
+    dlogits *= scale
+    return dlogits
+
+
+# Embedding ------------------------------------------------------------------------------------------------------------
+
+
+def scatter_rows(ids: Array, dx: Array, size: int) -> Array:
+    """Σ of the rows of dx (N, D) that share an id: (size, D). Deterministic."""
+    if size <= 1024:  # a product with a one-hot matrix beats sorting while the matrix is small
+        hot = xp.zeros((size, len(ids)), dx.dtype)
+        hot[ids, xp.arange(len(ids))] = 1.0
+        return hot @ dx
+    order = xp.argsort(ids, kind="stable")
+    found, starts = xp.unique(ids[order], return_index=True)
+    out = xp.zeros((size, dx.shape[1]), dx.dtype)
+    out[found] = xp.add.reduceat(dx[order], starts, axis=0)
+    return out

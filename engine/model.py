@@ -1,0 +1,253 @@
+"""The model: embeddings, blocks, a last layer norm and an untied head.
+
+    x = wte[ids] + wpe[position];  x = block_i(x);  logits = LN_f(x)·W + b        (Radford et al., GPT-2, 2019)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine import backend, registry
+from engine.backend import Arena, Array, xp
+from engine.block import Block
+from engine.config import Config
+from engine.errors import ConfigError, FormatError
+from engine.functional import (
+    constant, cross_entropy, cross_entropy_backward, layer_norm, layer_norm_backward, scatter_rows,
+)
+from engine.parameters import Gradients, Parameters, Tensor
+from engine.tape import Tape, tape_for
+from engine.variant import State, linear, rows
+
+States = list[tuple[State, State]]
+
+
+def tensors(config: Config, vocab_size: int) -> list[Tensor]:
+    """Every weight of a model in file order: globals, then the blocks. Allocates nothing."""
+    V, D = vocab_size, config.n_emb
+    found = [Tensor("wte_weight", (V, D)), Tensor("wpe_weight", (config.n_ctx, D)), Tensor("ln_f_gamma", (D,), "ones"),
+             Tensor("ln_f_beta", (D,), "zeros"), Tensor("lm_head_weight", (D, V)),
+             Tensor("lm_head_bias", (V,), "zeros", optional=True)]
+    for i in range(config.n_layers):
+        found += Block.tensors(i, config)
+    return found
+
+
+class Model:
+    """A GPT. `params` maps file names to weights; `extra` keeps what a file held beside them.
+
+    The weights begin at 0: use `create` for random ones or `from_arrays` for those of a file.
+    """
+
+    def __init__(self, config: Config, vocab_size: int):
+        self.config = config.validate()
+        if config.c_device == "gpu" or xp._module is not np:
+            backend.use(config.c_device, config.c_device_gpu_core, config.c_device_gpu_tensor)
+        self.vocab_size = vocab_size
+        self.storage = backend.STORAGE[config.d_type]
+        self.dtype = backend.COMPUTE[config.d_type]
+        self.params = Parameters(tensors(config, vocab_size), self.dtype)
+        self.extra: dict[str, Any] = {}
+        self.arena = Arena()
+        self.blocks = [Block(i, config, self.dtype) for i in range(config.n_layers)]
+        for block in self.blocks:
+            block.bind(self.params)
+
+    @classmethod
+    def create(cls, config: Config, vocab_size: int) -> Model:
+        """A newborn model with random weights from n_seed."""
+        model = cls(config, vocab_size)
+        model.params.initialise(config.n_seed, config.n_layers)
+        model.round()
+        return model
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights."""
+        return self.params.count
+
+    def round(self) -> None:
+        """Bring the weights to what the storage type can hold (halves on a CPU)."""
+        if self.storage is not self.dtype:
+            self.params.flat[...] = self.params.flat.astype(self.storage)
+
+    # Files ------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_arrays(cls, config: Config, arrays: Mapping[str, Any], *, source: str = "The model") -> Model:
+        """A model from the contents of a model file: shapes decide what the config does not say.
+
+        Null biases are 0, historic names are ours, what is not ours is kept in `extra`. FormatError names the tensor
+        that is missing or has another shape; `source` begins its message.
+        """
+        arrays = _ours(config, arrays)
+        config = infer(config, arrays, source)
+        model = cls(config, arrays["wte_weight"].shape[0])
+        left = dict(arrays)
+        for name, view in model.params.items():
+            value = left.pop(name, None)
+            if value is None:
+                if not model.params.origin(name).optional:
+                    raise FormatError(f"{source} lacks the tensor {name}; it does not belong to this config "
+                                      f"({config.c_attention}, {config.c_network}).")
+                continue
+            if not hasattr(value, "shape") or value.shape != view.shape:
+                raise FormatError(f"{source}: {name} has the shape {getattr(value, 'shape', 'of a single number')}, "
+                                  f"not {view.shape}; the config and the model do not belong together.")
+            view[...] = xp.asarray(value)
+        model.extra = left
+        model.round()
+        return model
+
+    def export(self) -> dict[str, Any]:
+        """The contents of a model file, in order: host arrays in the storage type, scalars, then `extra`."""
+        out: dict[str, Any] = {name: np.ascontiguousarray(backend.host(view).astype(self.storage))
+                               for name, view in self.params.items()}
+        for block in self.blocks:
+            for variant in (block.attention, block.network):
+                for name, value in variant.scalars(self.config).items():
+                    out.setdefault(f"{block.prefix}{variant.name}_{name}", value)
+        return {**out, **{name: value for name, value in self.extra.items() if name not in out}}
+
+    # Forward and backward ---------------------------------------------------------------------------------------------
+
+    def _embed(self, ids: Array, start: int, tape: Tape) -> Array:
+        B, T = ids.shape
+        x = tape.empty(B, T, self.config.n_emb)
+        xp.take(self.params["wte_weight"], ids, axis=0, out=x, mode="clip")  # clip: no buffering; ids are checked
+        x += self.params["wpe_weight"][start : start + T]
+        return x
+
+    def _head(self, x: Array, tape: Tape) -> Array:
+        z = layer_norm(rows(x), self.params["ln_f_gamma"], self.params["ln_f_beta"], tape)
+        logits = linear(z, self.params["lm_head_weight"], self.params["lm_head_bias"], tape)
+        tape.save(z)
+        return logits
+
+    def forward(self, ids: Array, tape: Tape) -> Array:
+        """Logits (B·T, V) for ids (B, T), T ≤ n_ctx. Saves on the tape what `backward` needs."""
+        x = self._embed(ids, 0, tape)
+        for block in self.blocks:
+            x = block.forward(x, tape)
+        return self._head(x, tape)
+
+    def backward(self, dlogits: Array, ids: Array, tape: Tape, gradients: Gradients) -> Array:
+        """Adds every gradient; returns the gradient of the embedded input (B, T, n_emb)."""
+        B, T = ids.shape
+        D = self.config.n_emb
+        g = gradients.layer("")
+        z = tape.pop()
+        g.product("lm_head_weight", z, dlogits)
+        g.rows("lm_head_bias", dlogits)
+        dz = linear(dlogits, self.params["lm_head_weight"].T, None, tape)
+        dx, dgamma, dbeta = layer_norm_backward(dz, self.params["ln_f_gamma"], tape)
+        g.add("ln_f_gamma", dgamma)
+        g.add("ln_f_beta", dbeta)
+        dx = dx.reshape(B, T, D)
+        for block in reversed(self.blocks):
+            dx = block.backward(dx, tape, gradients)
+        g.add("wte_weight", scatter_rows(ids.reshape(-1), rows(dx), self.vocab_size))
+        positions = xp.zeros((self.config.n_ctx, D), self.dtype)
+        positions[:T] = (constant(B, 1.0, self.dtype) @ dx.reshape(B, T * D)).reshape(T, D)
+        g.add("wpe_weight", positions)
+        return dx
+
+    def loss_and_gradients(self, ids: Array, targets: Array, gradients: Gradients, *, step: int = 0, shard: int = 0,
+                           scale: float = 1.0) -> float:
+        """Adds the gradients of scale · mean cross entropy; returns the mean (nats per token).
+
+        ids, targets: (B, T). Dropout depends on (n_seed, step, shard) only.
+        """
+        tape = tape_for(self.arena, self.dtype, self.config.n_seed, step, shard, self.config.r_dropout)
+        losses = cross_entropy(self.forward(ids, tape), targets.reshape(-1), tape)
+        dlogits = cross_entropy_backward(scale / len(losses), tape)
+        self.backward(dlogits, ids, tape, gradients)
+        return float(losses.mean())
+
+    def losses(self, ids: Array, targets: Array) -> Array:
+        """Cross entropy of every token (B, T) in nats, float64, without dropout."""
+        tape = self.tape()
+        return cross_entropy(self.forward(ids, tape), targets.reshape(-1), tape).reshape(ids.shape)
+
+    def logits(self, ids: Any) -> Array:
+        """Logits for every position: ids (T,) → (T, V) or (B, T) → (B, T, V). T ≤ n_ctx."""
+        ids = xp.asarray(ids)
+        self.check(ids)
+        batch = xp.atleast_2d(ids)
+        return self.forward(batch, self.tape()).reshape(*ids.shape, self.vocab_size).copy()
+
+    def tape(self) -> Tape:
+        """A tape for a forward pass that no backward pass follows."""
+        return Tape(self.arena, self.dtype)
+
+    def check(self, ids: Array) -> None:
+        """ConfigError when ids are empty, longer than the context or outside the vocabulary."""
+        T = ids.shape[-1]
+        if not 0 < T <= self.config.n_ctx:
+            raise ConfigError(f"{T} tokens do not fit the context; give from 1 to {self.config.n_ctx}.", "n_ctx")
+        if int(ids.min()) < 0 or int(ids.max()) >= self.vocab_size:
+            raise ConfigError(f"A token id is outside the vocabulary of {self.vocab_size}.")
+
+    # One token at a time ----------------------------------------------------------------------------------------------
+
+    def state(self, batch: int = 1) -> States:
+        """Fresh decode states for `batch` replies."""
+        return [block.state(batch) for block in self.blocks]
+
+    def prefill(self, ids: Array, states: States, start: int = 0) -> Array:
+        """Logits (B, V) after ids (B, T), of which the first stands at position `start`; advances the states."""
+        tape = self.tape()
+        x = self._embed(ids, start, tape)
+        for block, state in zip(self.blocks, states, strict=True):
+            x = block.prefill(x, state, tape)
+        return self._head(x[:, -1], tape)
+
+    def step(self, ids: Array, states: States, position: int) -> Array:
+        """Logits (B, V) after the next ids (B,), which stand at `position` < n_ctx; advances the states."""
+        tape = self.tape()
+        x = self.params["wte_weight"][ids]
+        x += self.params["wpe_weight"][position]
+        for block, state in zip(self.blocks, states, strict=True):
+            x = block.step(x, state, tape)
+        return self._head(x, tape)
+
+
+_BLOCK = re.compile(r"block_(\d+)_([a-z0-9]+)_(.+)")
+
+
+def _ours(config: Config, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays under our names: historic prefixes and tensor names of the two variants are translated."""
+    renamed = {}
+    variants = {v.name: v for v in (registry.attention.get(config.c_attention), registry.network.get(config.c_network))}
+    for key, value in arrays.items():
+        match = _BLOCK.fullmatch(key)
+        if match and match[2] not in ("ln1", "ln2"):
+            name = next((n for kind in (registry.attention, registry.network) for n in variants
+                         if match[2] in (n, *kind.aliases(n))), match[2])
+            if name in variants:
+                key = f"block_{match[1]}_{name}_{variants[name].legacy.get(match[3], match[3])}"
+        renamed[key] = value
+    return renamed
+
+
+def infer(config: Config, arrays: Mapping[str, Any], source: str = "The model") -> Config:
+    """The config with what the shapes of the tensors decide. FormatError when the embeddings are missing."""
+    for name in ("wte_weight", "wpe_weight"):
+        if len(getattr(arrays.get(name), "shape", ())) != 2:
+            raise FormatError(f"{source} lacks the matrix {name}; it is not a model of this kind.")
+    shapes = {name: value.shape for name, value in arrays.items() if hasattr(value, "shape")}
+    layers = {int(match[1]) for name in shapes if (match := _BLOCK.fullmatch(name))}
+    found: dict[str, Any] = {"n_ctx": shapes["wpe_weight"][0], "n_emb": shapes["wte_weight"][1],
+                             "n_layers": len(layers) or config.n_layers}
+    for variant in (registry.attention.get(config.c_attention), registry.network.get(config.c_network)):
+        prefix = f"block_0_{variant.name}_"
+        own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+        found.update(variant.infer(own))
+    try:
+        return config.replace(**found).validate()
+    except ConfigError as error:
+        raise FormatError(f"{source} does not fit its config: {error}") from None

@@ -1,0 +1,70 @@
+"""What a forward pass leaves for its backward pass, and where both take their buffers from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine import backend
+from engine.backend import Arena, Array, xp
+
+
+class Tape:
+    """An explicit stack. `forward` saves, `backward` pops in the opposite order; nothing is hidden in a layer.
+
+    recording: False when no backward pass will follow: then `save` forgets at once and buffers are used again.
+    rng: the stream of this (seed, step, shard) for dropout; None when nothing is dropped.
+    """
+
+    def __init__(self, arena: Arena, dtype: Any, *, recording: bool = False, rng: np.random.Generator | None = None):
+        self.arena = arena
+        self.dtype = dtype
+        self.recording = recording
+        self.rng = rng
+        self._stack: list[Any] = []
+
+    def empty(self, *shape: int, dtype: Any = None) -> Array:
+        """An uninitialised buffer; letting go of it gives it back."""
+        return self.arena.empty(shape, dtype or self.dtype)
+
+    def save(self, *values: Any) -> None:
+        """Keep values for the backward pass."""
+        if self.recording:
+            self._stack.append(values)
+
+    def pop(self) -> Any:
+        """The values of the latest `save` (a tuple, or the value itself if there was one)."""
+        values = self._stack.pop()
+        return values if len(values) > 1 else values[0]
+
+    def __len__(self) -> int:
+        return len(self._stack)
+
+    def dropout(self, x: Array, rate: float) -> Array:
+        """x with a share `rate` of its values set to 0 and the rest scaled by 1/(1-rate), in place; saves the mask."""
+        if self.rng is None or rate == 0.0:
+            self.save(None)
+            return x
+        mask = self.empty(*x.shape)
+        drop = round(rate * 65536)  # in 1/65536, so that one 16-bit random number decides a value
+        bits = self.rng.integers(0, 65536, x.size, np.uint16).reshape(x.shape)
+        xp.greater_equal(xp.asarray(bits), drop, out=mask, casting="unsafe")
+        mask *= 65536 / (65536 - drop)
+        x *= mask
+        self.save(mask)
+        return x
+
+    def dropout_backward(self, dy: Array) -> Array:
+        """The gradient of `dropout`; pops the mask. Leaves dy as it is."""
+        mask = self.pop()
+        if mask is None:
+            return dy
+        mask *= dy.reshape(mask.shape)
+        return mask.reshape(dy.shape)
+
+
+def tape_for(arena: Arena, dtype: Any, seed: int, step: int, shard: int, rate: float) -> Tape:
+    """A recording tape whose dropout depends on (seed, step, shard) only."""
+    rng = backend.random(seed, "dropout", step, shard) if rate else None
+    return Tape(arena, dtype, recording=True, rng=rng)

@@ -1,0 +1,134 @@
+"""What a variant is: one file that defines one class with this interface.
+
+`p` holds the variant's weights by name (without the `block_0_mha_` prefix), `g` collects their gradients, `tape` is the
+explicit stack between forward and backward. Nothing is kept on the instance but sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from engine.backend import Arena, Array, xp
+from engine.config import Config
+from engine.parameters import LayerGradients, Tensor
+from engine.tape import Tape
+
+Weights = Mapping[str, Array]
+
+
+class State:
+    """Decode state: arrays as attributes, and `position`, the number of tokens seen."""
+
+    def __init__(self, **arrays: Array):
+        self.__dict__.update(arrays)
+        self.position = 0
+
+    def __getattr__(self, name: str) -> Array:
+        raise AttributeError(name)
+
+    def reset(self) -> None:
+        """Begin a new conversation."""
+        self.position = 0
+        for value in self.__dict__.values():
+            if not isinstance(value, int):
+                value.fill(0)
+
+    @property
+    def bytes(self) -> int:
+        """Memory held, in bytes."""
+        return sum(value.nbytes for value in self.__dict__.values() if not isinstance(value, int))
+
+
+class Variant:
+    """An attention or a network. Shapes: x, y, dy, dx (B, T, n_emb); in `step` x, y (B, n_emb)."""
+
+    name: ClassVar[str]
+    parameters: ClassVar[tuple[str, ...]] = ()  # the config's parameters that only some variants use
+    legacy: ClassVar[Mapping[str, str]] = {}  # historic tensor names and ours
+    mixes_time: ClassVar[bool] = False  # whether a token sees earlier ones
+
+    def __init__(self, config: Config, dtype: Any):
+        self.config = config
+        self.dtype = dtype
+
+    @classmethod
+    def tensors(cls, config: Config) -> list[Tensor]:
+        """The weights: names, shapes and how they begin."""
+        return []
+
+    @classmethod
+    def scalars(cls, config: Config) -> dict[str, Any]:
+        """Plain values that the file format keeps beside the tensors."""
+        return {}
+
+    @classmethod
+    def infer(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """The parameters that the shapes of a file's tensors decide."""
+        return {}
+
+    @classmethod
+    def flops(cls, config: Config, tokens: int) -> float:
+        """Floating point operations of the forward pass over one sequence of `tokens`."""
+        return 0.0
+
+    @classmethod
+    def saved(cls, config: Config, tokens: int) -> int:
+        """Numbers kept for the backward pass of one sequence of `tokens`."""
+        return 0
+
+    @classmethod
+    def kept(cls, config: Config) -> int:
+        """Numbers in the decode state of one reply."""
+        return 0
+
+    def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
+        """The output for x in a buffer of its own; saves on the tape what `backward` needs. Leaves x as it is."""
+        raise TypeError(f"{type(self).__name__} lacks this method")
+
+    def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
+        """dx in a buffer of its own; adds the gradients of the weights to g. Leaves dy as it is."""
+        raise TypeError(f"{type(self).__name__} lacks this method")
+
+    def state(self, batch: int) -> State:
+        """A fresh decode state for `batch` replies."""
+        return State()
+
+    def step(self, p: Weights, x: Array, state: State) -> Array:
+        """The output for the next token; advances the state. The same function as `forward`, one token at a time."""
+        raise TypeError(f"{type(self).__name__} lacks this method")
+
+    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
+        """The outputs for many tokens at once, leaving the state as if they had been stepped through."""
+        y = tape.empty(*x.shape)
+        for t in range(x.shape[1]):
+            y[:, t] = self.step(p, x[:, t], state)
+        return y
+
+
+def rows(x: Array) -> Array:
+    """(B, T, D) as (B·T, D), a view."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def linear(x: Array, weight: Array, bias: Array | None, tape: Tape) -> Array:
+    """x·W + b for x (..., D), W (D, E): (..., E)."""
+    y = tape.empty(*x.shape[:-1], weight.shape[1])
+    xp.matmul(rows(x), weight, out=rows(y))
+    if bias is not None:
+        y += bias
+    return y
+
+
+class Pointwise(Variant):
+    """A network that treats every token alone: a step is a forward pass over one token, and there is no state."""
+
+    def step(self, p: Weights, x: Array, state: State) -> Array:
+        return self.forward(p, x[:, None], Tape(self._scratch, self.dtype))[:, 0]
+
+    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
+        return self.forward(p, x, tape)
+
+    def __init__(self, config: Config, dtype: Any):
+        super().__init__(config, dtype)
+        self._scratch = Arena()
