@@ -1,0 +1,80 @@
+"""GUIDs, names and file names. Only what passes here ever becomes part of a path."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from pathlib import Path
+
+from engine.config import shown
+from engine.errors import NotFound, UsageError
+
+FINETUNED = "_finetuned"
+MAX_NAME = 60
+
+_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_GUID = re.compile(rf"({_ID})({FINETUNED})?", re.ASCII)
+_STAMP = re.compile(r"[0-9]{14}", re.ASCII)
+
+FOLDERS = {"config": "configs", "tokenizer": "tokenizers", "model": "models", "report": "outputs",
+           "completion": "outputs"}
+# folder → what its artifacts are called, in every version of the format; the groups are kind, GUID and stamp
+PATTERNS: dict[str, re.Pattern[str]] = {
+    "configs": re.compile(rf"(config)_({_ID}(?:{FINETUNED})?)\.json", re.ASCII),
+    "config": re.compile(rf"(config)_({_ID}(?:{FINETUNED})?)\.json", re.ASCII),
+    "tokenizers": re.compile(rf"(tokenizer)_({_ID}(?:{FINETUNED})?)\.json", re.ASCII),
+    "models": re.compile(rf"(?:(model)_)?({_ID}(?:{FINETUNED})?)(?:\.json|\.weights|_all\.pkl)", re.ASCII),
+    "outputs": re.compile(rf"(report|completion)_({_ID}(?:{FINETUNED})?)(?:_([0-9]{{14}}))?\.json", re.ASCII),
+    "charts": re.compile(rf"(chart)_({_ID}(?:{FINETUNED})?)\.png", re.ASCII),
+}
+
+
+def new_guid() -> str:
+    """A fresh random GUID."""
+    return str(uuid.uuid4())
+
+
+def valid_guid(text: object) -> bool:
+    """Whether `text` is a GUID in lower case, with or without the suffix `_finetuned`."""
+    return isinstance(text, str) and _GUID.fullmatch(text) is not None
+
+
+def split_guid(guid: str) -> tuple[str, bool]:
+    """The bare GUID and whether it had the suffix `_finetuned`. NotFound for anything else."""
+    match = _GUID.fullmatch(guid) if isinstance(guid, str) else None
+    if match is None:
+        raise NotFound(f"{shown(guid)} is not a GUID.")
+    return match[1], match[2] is not None
+
+
+def file_name(kind: str, guid: str, finetuned: bool = False, stamp: str | None = None) -> str:
+    """The file name of an artifact: `model_<GUID>[_finetuned].json`. `stamp` (yyyymmddhhmmss) is for completions."""
+    bare, suffix = split_guid(guid)
+    if stamp is not None and (kind != "completion" or not _STAMP.fullmatch(stamp)):
+        raise NotFound(f"{shown(stamp)} is not the time stamp of a completion (yyyymmddhhmmss).")
+    tail = (FINETUNED if finetuned or suffix else "") + (f"_{stamp}" if stamp else "")
+    return f"{kind}_{bare}{tail}.json"
+
+
+def check_name(name: str) -> str:
+    """A name a person may give, without surrounding spaces; empty takes the name away. UsageError says why not."""
+    name = unicodedata.normalize("NFC", name).strip()
+    if len(name) > MAX_NAME:
+        raise UsageError(f"A name has at most {MAX_NAME} characters; this one has {len(name)}.")
+    for symbol in name:
+        if symbol in "/\\" or unicodedata.category(symbol)[0] == "C" or unicodedata.category(symbol) in ("Zl", "Zp"):
+            raise UsageError(f"The name {shown(name)} contains {shown(symbol)}; use letters, digits and spaces.")
+    if name.startswith((".", "-")):
+        raise UsageError(f"The name {shown(name)} must not begin with a dot or a hyphen.")
+    if name.lower() == "last" or valid_guid(name.lower()):
+        raise UsageError(f"The name {shown(name)} already means something else; choose another.")
+    return name
+
+
+def inside(path: Path, root: Path) -> bool:
+    """Whether `path`, with all symbolic links followed, lies in the folder `root` (already resolved)."""
+    try:
+        return path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError, ValueError):
+        return False
