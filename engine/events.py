@@ -62,12 +62,17 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Event):
-    """A full validation pass. `train_loss` is the mean since the last evaluation; None when nothing was held back."""
+    """A pass over held-back text. `train_loss` is the mean since the last evaluation.
+
+    `validation_loss` (nats per token) is None when nothing was held back. full: every token was read; otherwise the
+    same evenly spread windows each time.
+    """
 
     train_loss: float | None
     validation_loss: float | None
     tokens: int
     seconds: float
+    full: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

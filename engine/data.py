@@ -1,0 +1,128 @@
+"""From ids to batches: split, block shuffle, stride. Windows are never materialised; a text costs what its ids cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine import backend
+from engine.config import Config
+from engine.errors import TextError
+
+_SHUFFLE_BLOCKS = 200
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids to train on and ids held back, (T,) each, in the smallest unsigned type. `validation` may be empty."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+def split(ids: np.ndarray, config: Config) -> Split:
+    """The first r_split of the text and the rest; with c_shuffle, contiguous blocks are permuted before.
+
+    TextError when a side cannot hold one window of n_ctx + 1 tokens; validation may be empty only for r_split 1.
+    """
+    if config.c_shuffle:
+        ids = _shuffled(ids, config)
+    need = config.n_ctx + 1
+    if len(ids) < need:
+        raise TextError(f"The text has {len(ids)} tokens but a window needs {need}; use a longer text or lower n_ctx.")
+    cut = len(ids) if config.r_split == 1 else min(max(round(len(ids) * config.r_split), need), len(ids) - need)
+    if cut < need:
+        raise TextError(f"The text has {len(ids)} tokens; training and validation need {need} each: use a longer text, "
+                        "lower n_ctx, or set r_split to 1 for no validation.")
+    return Split(ids[:cut], ids[cut:])
+
+
+def _shuffled(ids: np.ndarray, config: Config) -> np.ndarray:
+    """Blocks of the text in an order that depends on n_seed only. A block holds at least 8 windows."""
+    size = max(8 * (config.n_ctx + 1), -(-len(ids) // _SHUFFLE_BLOCKS))
+    order = backend.random(config.n_seed, "shuffle").permutation(-(-len(ids) // size))
+    return np.concatenate([ids[block * size : (block + 1) * size] for block in order])
+
+
+class Windows:
+    """Training windows of n_ctx + 1 tokens in an order that is a function of (n_seed, epoch).
+
+    s_stride auto: windows stand n_ctx apart from a fresh random offset every epoch, so each token is seen once.
+    Otherwise every s_stride-th window. The order is a permutation that is computed, not stored (a Feistel network,
+    Luby & Rackoff 1988), so a text of a billion tokens at stride 1 needs no memory for it.
+    """
+
+    def __init__(self, ids: np.ndarray, config: Config):
+        self.ids = ids
+        self.width = config.n_ctx + 1
+        self.batch_size = config.batch_size
+        self.seed = config.n_seed
+        self.auto = config.s_stride == "auto"
+        self.stride = config.n_ctx if self.auto else config.s_stride
+        starts = len(ids) - self.width + 1  # possible window starts
+        whole = (starts - 1) // self.stride + 1
+        # one window less leaves room for the random offset
+        self.count = max(1, whole - 1) if self.auto else whole
+        self.slack = starts - 1 - (self.count - 1) * self.stride if self.auto else 0
+        self._across = np.arange(self.width)
+
+    def steps(self, epochs: int) -> int:
+        """Steps in which `epochs` passes are made; batches run on across epochs."""
+        return max(1, -(-epochs * self.count // self.batch_size))
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """(inputs, targets) of step `step` (from 0): (B, n_ctx) each, int64."""
+        number = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, index = number // self.count, number % self.count
+        starts = np.empty(self.batch_size, np.int64)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            starts[chosen] = self._starts(int(epoch), index[chosen])
+        rows = self.ids[starts[:, None] + self._across].astype(np.int64)  # (B, n_ctx + 1)
+        return rows[:, :-1], rows[:, 1:]
+
+    def _starts(self, epoch: int, index: np.ndarray) -> np.ndarray:
+        rng = backend.random(self.seed, "order", epoch)
+        offset = int(rng.integers(0, min(self.slack, self.stride - 1) + 1)) if self.slack else 0
+        keys = rng.integers(0, 1 << 32, 4, np.uint64)
+        return offset + permute(index, self.count, keys) * self.stride
+
+
+def permute(index: np.ndarray, size: int, keys: np.ndarray) -> np.ndarray:
+    """A permutation of 0 … size-1 applied to `index` (any shape, int64): four Feistel rounds, walking back into range."""
+    half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
+    mask = np.uint64((1 << half) - 1)
+    out = index.astype(np.uint64)
+    todo = np.ones(out.shape, bool)
+    while todo.any():
+        left, right = out[todo] >> np.uint64(half), out[todo] & mask
+        for key in keys:
+            mixed = (right + key) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+            mixed *= np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ (mixed >> np.uint64(32) & mask)
+        out[todo] = left << np.uint64(half) | right
+        todo = out >= np.uint64(size)
+    return out.astype(np.int64)
+
+
+def passes(ids: np.ndarray, n_ctx: int, tokens: int, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(inputs, targets) that cover `ids` once, every target exactly once, about `tokens` tokens at a time.
+
+    limit: at most about this many targets, in windows spread evenly over the text; the last, shorter window is left out.
+    """
+    count = (len(ids) - 1) // n_ctx
+    starts = np.arange(count) * n_ctx
+    if limit is not None and count * n_ctx > limit:
+        wanted = max(1, limit // n_ctx)
+        starts = starts[np.linspace(0, count - 1, wanted).round().astype(int)]
+    per = max(1, tokens // n_ctx)
+    across = np.arange(n_ctx + 1)
+    for begin in range(0, len(starts), per):
+        rows = ids[starts[begin : begin + per, None] + across].astype(np.int64)
+        yield rows[:, :-1], rows[:, 1:]
+    rest = ids[count * n_ctx :].astype(np.int64)
+    if len(rest) > 1 and len(starts) == count:
+        yield rest[None, :-1], rest[None, 1:]

@@ -1,0 +1,159 @@
+"""From a model to text, token by token: prefill, cached steps, sampling.
+
+Learned positions do not wrap. With the cache, when the context is full the last n_ctx/2 tokens are prefilled again and
+generation goes on; without it every token is computed from the last n_ctx tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from engine import backend
+from engine.backend import host, xp
+from engine.errors import ConfigError
+from engine.model import Model
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How the next token is chosen from the logits, in this order.
+
+    repetition: logits of tokens in the context are divided (if positive) or multiplied by it (arXiv 1909.05858).
+    temperature: divides the logits; 0 takes the most probable token. top_k: only the k most probable (0 = all).
+    top_p: only the most probable whose probabilities sum to p (arXiv 1904.09751). min_p: only those at least min_p times
+    as probable as the first (arXiv 2407.01082). seed: None draws a new one.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = {"temperature": (0, 100), "top_k": (0, 1 << 31), "top_p": (0, 1), "min_p": (0, 1), "repetition": (0.1, 10)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} must be from {low:g} to {high:g}, not {value:g}.", name)
+        if self.seed is not None and not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"seed must be from 0 to 2^63 - 1, not {self.seed}.", "seed")
+
+    def probabilities(self, logits: np.ndarray, context: Sequence[int] = ()) -> np.ndarray:
+        """The distribution (V,) float64 that is sampled from, after every filter. logits: (V,)."""
+        x = logits.astype(np.float64)
+        if self.repetition != 1 and len(context):
+            seen = np.unique(np.asarray(context, np.int64))
+            x[seen] = np.where(x[seen] > 0, x[seen] / self.repetition, x[seen] * self.repetition)
+        if self.temperature == 0:
+            p = np.zeros_like(x)
+            p[x.argmax()] = 1.0
+            return p
+        x -= x.max()
+        x /= self.temperature
+        p = np.exp(x)
+        if 0 < self.top_k < len(p):
+            p[np.argsort(-p, kind="stable")[self.top_k :]] = 0
+        p /= p.sum()
+        if self.top_p < 1:
+            order = np.argsort(-p, kind="stable")
+            before = np.cumsum(p[order]) - p[order]
+            p[order[1:][before[1:] >= self.top_p]] = 0  # the first always stays
+        if self.min_p > 0:
+            p[p < self.min_p * p.max()] = 0
+        return p / p.sum()
+
+
+class Token(NamedTuple):
+    """One generated token: its id, the probability it was drawn with, and the logits (V,) before any filter."""
+
+    id: int
+    probability: float
+    logits: np.ndarray
+
+
+class Candidate(NamedTuple):
+    """A possible next token: its probability by the model alone, and after every filter."""
+
+    id: int
+    before: float
+    after: float
+
+
+def candidates(logits: np.ndarray, sampler: Sampler, context: Sequence[int] = (), count: int = 10) -> list[Candidate]:
+    """The `count` most probable next tokens, most probable first."""
+    before, after = Sampler().probabilities(logits), sampler.probabilities(logits, context)
+    return [Candidate(int(i), float(before[i]), float(after[i])) for i in np.argsort(-before, kind="stable")[:count]]
+
+
+class Decoder:
+    """Feeds tokens to a model and gives the logits (B, V) of what comes next; keeps to the context by itself."""
+
+    def __init__(self, model: Model, batch: int = 1, cache: bool = True):
+        self.model, self.cache = model, cache
+        self.history: list[np.ndarray] = []  # (B,) ids, one entry a token, the last n_ctx
+        self.position = 0
+        self.states = model.state(batch) if cache else []
+
+    def start(self, ids: np.ndarray) -> np.ndarray:
+        """Prefill ids (B, T): logits (B, V). Of a longer prompt, the last n_ctx tokens count."""
+        ids = np.asarray(ids)[:, -self.model.config.n_ctx :]
+        self.model.check(ids)
+        self.history = list(ids.T)
+        return self._prefill(ids)
+
+    def next(self, ids: np.ndarray) -> np.ndarray:
+        """Logits (B, V) after one more token per reply, ids (B,)."""
+        n_ctx = self.model.config.n_ctx
+        self.history.append(ids)
+        if not self.cache:
+            self.history = self.history[-n_ctx:]
+            return self._prefill(np.stack(self.history, 1))
+        if self.position == n_ctx:
+            self.history = self.history[-max(1, n_ctx // 2) :]
+            return self._prefill(np.stack(self.history, 1))
+        self.position += 1
+        return host(self.model.step(xp.asarray(ids), self.states, self.position - 1))
+
+    def _prefill(self, ids: np.ndarray) -> np.ndarray:
+        if not self.cache:
+            return host(self.model.logits(xp.asarray(ids))[:, -1])
+        for attention, network in self.states:
+            attention.reset()
+            network.reset()
+        self.position = ids.shape[1]
+        return host(self.model.prefill(xp.asarray(ids), self.states))
+
+
+def stream_batch(model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler, *, replies: int = 1,
+                 cache: bool = True) -> Iterator[list[Token]]:
+    """`replies` continuations of one prompt, a token of each at a time. An empty prompt starts from token id 0.
+
+    Closing the iterator stops. Reply r draws from the stream (seed, r), so it says the same alone and in a batch.
+    """
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if sampler.seed is None else sampler.seed
+    draws = [backend.random(seed, "sample", reply) for reply in range(replies)]
+    context = [list(prompt) or [0] for _ in range(replies)]
+    decoder = Decoder(model, replies, cache)
+    logits = decoder.start(np.array(context))
+    for made in range(max_tokens):
+        if made:
+            logits = decoder.next(np.array([ids[-1] for ids in context]))
+        tokens = []
+        for row, rng, ids in zip(logits, draws, context, strict=True):
+            p = sampler.probabilities(row, ids[-model.config.n_ctx :] if sampler.repetition != 1 else ())
+            chosen = int(min(np.searchsorted(np.cumsum(p), rng.random(), "right"), np.flatnonzero(p)[-1]))
+            ids.append(chosen)
+            tokens.append(Token(chosen, float(p[chosen]), row))
+        yield tokens
+
+
+def stream(model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler, *, cache: bool = True) -> Iterator[Token]:
+    """One continuation of the prompt, token by token; see `stream_batch`."""
+    for tokens in stream_batch(model, prompt, max_tokens, sampler, cache=cache):
+        yield tokens[0]
