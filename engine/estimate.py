@@ -1,0 +1,170 @@
+"""What a configuration will cost, before anything is allocated. Imports no text and builds no model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from math import log
+from typing import Any
+
+import numpy as np
+
+from engine import backend, registry, schedule
+from engine.config import Config
+from engine.model import Model, tensors
+from engine.parameters import Gradients
+
+TOKENS_PER_PARAMETER = (20, 40)  # Hoffmann et al., arXiv 2203.15556, found about 20
+_JSON_BYTES = 13.0  # a weight as shortest text: sign, 0., about nine digits, comma
+_PASSES = 3.0  # a backward pass costs twice its forward pass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes are bytes, times are seconds, FLOPs count a multiply-add as two.
+
+    tokens_needed: the range in which this many parameters are used well. seconds: training time on this machine, None
+    when it was not calibrated. warnings: sentences.
+    """
+
+    parameters: int
+    trained_parameters: int
+    model_file_bytes: int
+    training_bytes: int
+    generation_bytes: int
+    flops_per_step: float
+    flops_per_token: float
+    tokens_per_step: int
+    tokens_needed: tuple[int, int]
+    steps: int
+    tokens: int
+    seconds: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def forward_flops(config: Config, vocab_size: int, tokens: int) -> float:
+    """FLOPs of the forward pass over one sequence of `tokens`."""
+    each = sum(kind.flops(config, tokens) for kind in _variants(config))
+    return config.n_layers * each + 2 * tokens * config.n_emb * vocab_size
+
+
+def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = None, speed: float | None = None) -> Estimate:
+    """The cost of training and using `config`.
+
+    vocab_size and text_tokens come from the text; without text_tokens the steps are those of n_steps (or 0). speed:
+    FLOP/s from `calibrate`. Raises ConfigError when the configuration contradicts itself.
+    """
+    config.validate()
+    all_tensors = tensors(config, vocab_size)
+    parameters = sum(t.size for t in all_tensors)
+    trained = sum(t.size for t in all_tensors if not t.frozen)
+    size = np.dtype(backend.COMPUTE[config.d_type]).itemsize
+    each = config.batch_size * config.n_ctx
+    per_step = _PASSES * config.batch_size * forward_flops(config, vocab_size, config.n_ctx)
+    steps = config.n_steps or _steps(config, text_tokens)
+    found = Estimate(
+        parameters=parameters, trained_parameters=trained, model_file_bytes=round(parameters * _json_bytes(config)),
+        training_bytes=_training_bytes(config, vocab_size, parameters, trained),
+        generation_bytes=parameters * size + _state_numbers(config) * size,
+        flops_per_step=per_step, flops_per_token=forward_flops(config, vocab_size, config.n_ctx) / config.n_ctx,
+        tokens_per_step=each, tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]),
+        steps=steps, tokens=steps * each, seconds=steps * per_step / speed if speed and steps else None)
+    found.warnings.extend(_warnings(config, found, text_tokens))
+    return found
+
+
+def suggested_rate(rate: float, old_batch: int, new_batch: int) -> float:
+    """The learning rate that goes with a changed batch size: LR_new = LR_old · B_new / B_old (arXiv 1706.02677)."""
+    return rate * new_batch / old_batch
+
+
+_speeds: dict[Any, float] = {}
+
+
+def calibrate(config: Config, seconds: float = 0.5) -> float:
+    """FLOP/s of training steps of this width on this machine, measured on one layer for about half a second.
+
+    The figure is kept for the process, per architecture, width and format. A step that would need more than 1 GiB is
+    measured with a smaller batch.
+    """
+    batch = config.batch_size
+    while batch > 1 and _training_bytes(config.replace(n_layers=1, batch_size=batch), 65, 0, 0) > 1 << 30:
+        batch //= 2
+    small = config.replace(n_layers=1, batch_size=batch)
+    key = tuple(small.values[name] for name in ("c_attention", "c_network", "n_emb", "head_size", "n_heads", "n_ctx",
+                                                "batch_size", "d_type", "r_dropout", "c_device"))
+    if key not in _speeds:
+        model = Model.create(small, 65)
+        gradients = Gradients(model.params)
+        ids = backend.random(1, "calibrate").integers(0, 65, (batch, config.n_ctx + 1))
+        inputs, targets = backend.xp.asarray(ids[:, :-1]), backend.xp.asarray(ids[:, 1:])
+        flops = _PASSES * batch * forward_flops(small, 65, config.n_ctx)
+        best, spent = float("inf"), 0.0
+        while spent < seconds:
+            begun = time.perf_counter()
+            gradients.reset()
+            model.loss_and_gradients(inputs, targets, gradients)
+            gradients.finish()
+            took = time.perf_counter() - begun
+            spent += took
+            best = min(best, took)
+        _speeds[key] = flops / best
+    return _speeds[key]
+
+
+def _variants(config: Config) -> tuple[Any, Any]:
+    return registry.attention.get(config.c_attention), registry.network.get(config.c_network)
+
+
+def _steps(config: Config, text_tokens: int | None) -> int:
+    if not text_tokens:
+        return 0
+    stride = config.n_ctx if config.s_stride == "auto" else config.s_stride
+    windows = max(1, round(text_tokens * config.r_split) // stride - 1)
+    return max(1, -(-config.n_epochs * windows // config.batch_size))
+
+
+def _json_bytes(config: Config) -> float:
+    return {"fp16": _JSON_BYTES - 1, "fp32": _JSON_BYTES, "fp64": _JSON_BYTES + 9}[config.d_type]
+
+
+def _training_bytes(config: Config, vocab_size: int, parameters: int, trained: int) -> int:
+    """Weights, gradients, two moments, and what a pass over one shard keeps for its backward pass."""
+    from engine.trainer import shards
+
+    size = np.dtype(backend.COMPUTE[config.d_type]).itemsize
+    masters = parameters if config.d_type == "fp16" else 0
+    T = config.n_ctx
+    sequences = -(-config.batch_size // shards(config))
+    saved = sum(kind.saved(config, T) for kind in _variants(config)) + 5 * T * config.n_emb  # norms, residuals
+    peak = max(kind.flops(config, T) / (2 * max(config.n_emb, 1)) for kind in _variants(config)) / 4  # one layer at work
+    passing = sequences * (config.n_layers * saved + 3 * T * vocab_size + 6 * T * config.n_emb + peak)
+    return round(size * (parameters + masters + 3 * trained + passing))
+
+
+def _state_numbers(config: Config) -> int:
+    return config.n_layers * sum(kind.kept(config) for kind in _variants(config))
+
+
+def _warnings(config: Config, found: Estimate, text_tokens: int | None) -> list[str]:
+    warnings = []
+    memory = _memory()
+    if memory and found.training_bytes > memory:
+        warnings.append(f"Training needs about {found.training_bytes / 2**30:.1f} GiB but only {memory / 2**30:.1f} GiB "
+                        "are free; lower batch_size, n_ctx or n_emb.")
+    if found.steps and found.tokens < found.parameters:
+        warnings.append("The run reads less than one token per parameter; raise n_steps or n_epochs, or lower n_emb.")
+    if text_tokens and found.tokens > 60 * text_tokens and config.r_dropout == 0:
+        warnings.append("The run reads the text more than 60 times; raise r_dropout or use more text.")
+    if found.steps and schedule.warmup_steps(config, found.steps) >= found.steps:
+        warnings.append("The warm-up lasts the whole run; lower s_warmup.")
+    return warnings
+
+
+def _memory() -> int | None:
+    """Free memory in bytes, None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    except OSError:
+        return None
