@@ -88,7 +88,7 @@ _CONFIG = (
 
 _TRAIN = (
     *_CONFIG,
-    Argument("time", ("--time",), "duration", "train for this long instead: 60s, 5m, 1h", metavar="TIME"),
+    Argument("time", ("--time",), "duration", "end after this long, if it is not finished before: 60s, 5m, 1h", metavar="TIME"),
     Argument("name", ("--name",), "text", "what to call the model", metavar="NAME"),
     Argument("prompt", ("--prompt",), "text", "what its samples start with", metavar="PROMPT"),
     Argument("detach", ("--detach",), "flag", "start it and return at once"),
@@ -107,7 +107,7 @@ _INFERENCE = (
     Argument("min_p", ("--min-p",), "float", "drop what is less likely than this share of the likeliest", 0.0,
              metavar="P", low=0, high=1),
     Argument("repetition", ("--repetition",), "float", "above 1 makes tokens that were already there less likely", 1.0,
-             metavar="R", low=0.01, high=100),
+             metavar="R", low=0.1, high=10),
     Argument("seed", ("--seed",), "int", "the same seed writes the same text", metavar="N", low=0, high=2**63 - 1),
     Argument("no_cache", ("--no-cache",), "flag", "compute everything again for every token (slower, the same text)"),
     Argument("skip_unknown", ("--skip-unknown",), "flag", "drop symbols of the prompt that the model does not know"),

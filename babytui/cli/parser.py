@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are UsageErrors of one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(_sentence(message, self.prog, self._option_string_actions))
+        raise UsageError(_sentence(message, self.prog))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
@@ -34,14 +34,24 @@ class Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
-def _sentence(message: str, prog: str, options: dict[str, Any]) -> str:
-    if found := re.match(r"unrecognized arguments: (\S+)", message):
-        near = difflib.get_close_matches(found[1].split("=")[0], options, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"see {prog} --help."
-        return f"'{found[1]}' is not an option of {prog}; {hint}"
+def _sentence(message: str, prog: str) -> str:
     if found := re.match(r"the following arguments are required: (.+)", message):
         return f"{prog} needs {found[1]}; see {prog} --help."
-    return f"{prog}: {message[:1].lower()}{message[1:].rstrip('.')}."
+    message = message.removeprefix("argument ").rstrip(".")
+    return f"{prog}: {message}."
+
+
+def _unrecognized(word: str, arguments: argparse.Namespace) -> UsageError:
+    """The error for a word that fits nowhere, with the nearest option of the verb."""
+    prog, options = "babytui", ["--workspace", "--json", "--quiet", "--no-color"]
+    if action := getattr(arguments, "action", None):
+        prog += f" {action.name}"
+        options += [flag for argument in action.arguments for flag in argument.flags]
+    else:
+        options += ["--version", "--no-mouse", "--help"]
+    near = difflib.get_close_matches(word.split("=")[0], options, n=1) if word.startswith("-") else []
+    hint = f"did you mean {near[0]}?" if near else f"see {prog} --help."
+    return UsageError(f"{prog} does not know '{word}'; {hint}")
 
 
 def duration(text: str) -> float:
@@ -145,6 +155,9 @@ def build() -> Parser:
 def parse(argv: list[str]) -> argparse.Namespace:
     """The arguments, with `action` (None: no verb was given) and every common option. UsageError when they are wrong."""
     try:
-        return argparse.Namespace(**{**DEFAULTS, "action": None, **vars(build().parse_args(argv))})
+        arguments, rest = build().parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from None
+    if rest:
+        raise _unrecognized(rest[0], arguments)
+    return argparse.Namespace(**{**DEFAULTS, "action": None, **vars(arguments)})

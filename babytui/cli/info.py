@@ -1,0 +1,71 @@
+"""babytui info"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from babytui import runs, workspace_choice
+from babytui.cli.output import Output, count, date, loss, seconds, size
+from babytui.library import locate
+from engine.config import PARAMETERS, Config
+from engine.config import age as badge
+from engine.errors import ConfigError
+
+
+def run(arguments: Any) -> int:
+    """Show what is known about a model, without reading its weights."""
+    out: Output = arguments.out
+    workspace = workspace_choice.choose(arguments.workspace)
+    home, guid = locate(arguments.guid, workspace, shipped_if_none=True)
+    entry = home.entry(guid)
+    shown = facts(entry)
+    live = runs.Run(home, guid)
+    if (live.dir / "plan.json").is_file():
+        shown["status"] = live.status()
+    if arguments.json:
+        out.data({**shown, "report": entry.report, "files": [str(path) for path in entry.files], "problems": entry.problems})
+        return 0
+    for line in _lines(entry, shown, out):
+        out.print(line)
+    for problem in entry.problems:
+        out.warn(f"! {problem}")
+    return 0
+
+
+def facts(entry: Any) -> dict[str, Any]:
+    """What --json prints for a model, in info and in list."""
+    return {"guid": entry.guid, "name": entry.name, "parameters": entry.parameters, "validation_loss": entry.validation_loss,
+            "train_loss": entry.train_loss, "tokens": entry.tokens, "dataset": entry.dataset, "created": entry.created,
+            "bytes": entry.bytes, "has_model": entry.has_model, "config": entry.config}
+
+
+def age(config: dict[str, Any]) -> str:
+    """The age badge of a stored configuration; empty when it cannot be read."""
+    try:
+        return badge(Config.read(config, strict=False))
+    except ConfigError:
+        return ""
+
+
+def _lines(entry: Any, shown: dict[str, Any], out: Output) -> list[str]:
+    config, report = entry.config, entry.report or {}
+    lines = [f"{entry.name}  {entry.guid}"]
+    pair = f"{config.get('c_attention', '?')} + {config.get('c_network', '?')}, {config.get('c_sequence', '?')}-norm"
+    rows = [
+        ("age", age(config)), ("status", shown.get("status", "")), ("variants", pair),
+        ("parameters", count(entry.parameters)), ("size", size(entry.bytes)), ("text", entry.dataset or "–"),
+        ("validation loss", loss(entry.validation_loss)), ("training loss", loss(entry.train_loss)),
+        ("tokens seen", count(entry.tokens)), ("steps", count(report.get("babytui_steps"))),
+        ("time", seconds(report.get("total_time"))), ("created", date(entry.created)),
+    ]
+    lines += [f"  {name:<16} {value}" for name, value in rows if value]
+    lines.append("")
+    names = [name for name in PARAMETERS if name in config]
+    lines += [f"  {name:<20} {_short(config[name])}" for name in names]
+    lines += ["", "Files:", *(f"  {path}" for path in entry.files)]
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

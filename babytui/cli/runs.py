@@ -1,0 +1,121 @@
+"""babytui runs, attach, pause, resume, stop, checkpoint"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from babytui import runs, workspace_choice
+from babytui.cli.output import Output, date, loss, table
+from babytui.cli.train import finish
+from babytui.cli.watching import Watch
+from engine import events
+
+HISTORY = 2000  # events that attach reads from before
+
+
+def _find(arguments: Any) -> runs.Run:
+    return runs.find(workspace_choice.choose(arguments.workspace), arguments.guid)
+
+
+def summary(run: runs.Run) -> dict[str, Any]:
+    """How a run stands, from the end of its journal."""
+    plan, last = run.plan, run.last_events(200)
+    found: dict[type, Any] = {type(event): event for event in last}
+    step, end, evaluation = found.get(events.Step), found.get(events.End), found.get(events.Evaluation)
+    return {"guid": run.guid, "name": run.name, "status": run.status(), "dataset": plan.get("dataset", ""),
+            "created": plan.get("created"), "step": last[-1].step if last else 0,
+            "steps": (plan.get("config") or {}).get("n_steps") or None, "train_loss": step.loss if step else None,
+            "validation_loss": end.validation_loss if end else evaluation.validation_loss if evaluation else None,
+            "message": end.message if end else ""}
+
+
+def list_runs(arguments: Any) -> int:
+    """List the runs of the workspace, newest first."""
+    out: Output = arguments.out
+    workspace = workspace_choice.choose(arguments.workspace)
+    found = [summary(run) for run in runs.all_runs(workspace)]
+    if arguments.json:
+        out.data(found)
+    elif not found:
+        out.say(f"There are no runs in {workspace.root}; start one with babytui train.")
+    else:
+        rows = [("GUID", "NAME", "STATUS", "STEP", "LOSS", "VAL", "TEXT", "STARTED")]
+        for run in found:
+            of = f"/{run['steps']}" if run["steps"] else ""
+            rows.append((run["guid"][:8], run["name"][:24], run["status"], f"{run['step']}{of}", loss(run["train_loss"]),
+                         loss(run["validation_loss"]), run["dataset"][:20], date(run["created"])))
+        for line in table(rows, right=(3, 4, 5)):
+            out.print(line)
+    return 0
+
+
+def attach(arguments: Any) -> int:
+    """Watch a run until it is over; ctrl+c leaves it."""
+    run = _find(arguments)
+    recent, offset = run.tail(HISTORY)
+    watch = Watch(run, arguments.out, offset=offset, owner=False)
+    for event in recent:
+        watch.take(event)
+    if run.alive:
+        arguments.out.say(f"Watching {run.name} ({run.status()}); ctrl+c leaves it.")
+    code = watch.follow()
+    finish(watch, arguments.out, arguments.json)
+    return code
+
+
+def pause(arguments: Any) -> int:
+    """Let a run wait."""
+    run = _find(arguments)
+    run.command("pause")
+    return _answer(arguments, run, run.wait_for("paused", *runs.OVER), "paused",
+                   f"`babytui resume {run.guid[:8]}` lets it go on.")
+
+
+def resume(arguments: Any) -> int:
+    """Let a paused run go on, or continue one that ended early from its last checkpoint."""
+    run = _find(arguments)
+    if run.status() == "running":
+        return _answer(arguments, run, "running", "running", "It was not paused.")
+    run.resume()
+    return _answer(arguments, run, run.wait_for("running", *runs.OVER), "running",
+                   f"`babytui attach {run.guid[:8]}` watches it.")
+
+
+def stop(arguments: Any) -> int:
+    """End a run and keep its model."""
+    run = _find(arguments)
+    run.command("stop")
+    arguments.out.say(f"Stopping {run.name}…")
+    status = run.wait(timeout=60)
+    return _answer(arguments, run, status, "stopped", f"`babytui inference {run.guid[:8]}` talks to its model.")
+
+
+def checkpoint(arguments: Any) -> int:
+    """Let a run save its state."""
+    run = _find(arguments)
+    _, offset = run.tail(1)
+    run.command("checkpoint")
+    for event in run.follow(offset, poll=0.03):
+        if isinstance(event, events.Checkpoint):
+            if arguments.json:
+                arguments.out.data({"guid": run.guid, "path": str(run.dir / event.path), "step": event.step})
+            else:
+                arguments.out.print(str(run.dir / event.path))
+            return 0
+    return _answer(arguments, run, run.status(), "", "It ended before it was saved.")
+
+
+def _answer(arguments: Any, run: runs.Run, status: str, wanted: str, then: str) -> int:
+    """Say how the run stands now: 0 when that is what was wanted, or will be after the step it is in."""
+    out: Output = arguments.out
+    if arguments.json:
+        out.data({"guid": run.guid, "name": run.name, "status": status})
+    if status == wanted or (status == "finished" and wanted == "stopped"):
+        out.say(f"{run.name} is {status}. {then}")
+        return 0
+    if status in runs.LIVE:
+        out.say(f"{run.name} is still {status}; it will be {wanted} after the step it is in.")
+        return 0
+    summary_ = summary(run)
+    out.warn(f"babytui: {run.name} is {status}. {summary_['message'] or then}")
+    return 1

@@ -1,0 +1,184 @@
+"""Watching a run from the command line: one live line, its samples and alarms, and what ctrl+c means."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from babytui.cli.output import Output, columns, count, loss, seconds
+from babytui.runs import Run
+from engine import events
+
+SPARSE_SECONDS = 10.0  # between two progress lines that cannot be redrawn
+REDRAW_SECONDS = 0.1
+QUESTION = "\nThe run goes on. [s] stop it and keep the model, [b] leave it in the background, [c] carry on watching? "
+
+
+class Watch:
+    """Follows a run until it is over or the user leaves it.
+
+    Afterwards: `start`, `end`, `evaluation`, `step` are the last events of their kind (None if there was none).
+    """
+
+    def __init__(self, run: Run, out: Output, *, offset: int = 0, owner: bool = True):
+        self.run = run
+        self.out = out
+        self.offset = offset
+        self.owner = owner  # started here: off a terminal, ctrl+c stops the run
+        self.start: events.Start | None = None
+        self.step: events.Step | None = None
+        self.evaluation: events.Evaluation | None = None
+        self.end: events.End | None = None
+        self.left = False
+        self._budget = run.plan.get("time_budget")
+        self._shown = 0.0
+        self._said = time.monotonic()
+
+    def follow(self) -> int:
+        """Show the run until it is over. 0, or 1 when it failed or died, or 130 when ctrl+c stopped or left it."""
+        events_ = self._events()
+        interrupted = False
+        while True:
+            try:
+                for event in events_:
+                    self._show(event)
+                break
+            except KeyboardInterrupt:
+                events_ = self._events()  # a generator that was interrupted is over
+                answer = "s" if interrupted else self._ask()
+                if answer == "b":
+                    self.left = True
+                    return 0 if sys.stdin.isatty() else 130
+                if answer == "s":
+                    interrupted = True
+                    self.out.say("Stopping and keeping the model…")
+                    if self.run.alive:
+                        self.run.command("stop")
+        self.out.clear()
+        return self._verdict(interrupted)
+
+    def _events(self) -> Iterator[events.Event]:
+        """As Run.follow, but remembers the offset, so that it can be left and taken up again."""
+        while True:
+            alive = self.run.alive
+            before = self.offset
+            found, self.offset = self.run.events(self.offset, 1 << 20)
+            yield from found
+            if self.offset == before:
+                if not alive:
+                    return
+                time.sleep(0.05)
+
+    def _ask(self) -> str:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return "s" if self.owner else "b"
+        self.out.end_line()
+        while True:
+            print(QUESTION, end="", file=sys.stderr, flush=True)
+            try:
+                answer = sys.stdin.readline()
+            except KeyboardInterrupt:
+                print(file=sys.stderr)
+                return "s" if self.owner else "b"
+            if not answer:
+                return "b"  # the terminal is gone
+            if answer.strip().lower()[:1] in ("s", "b", "c"):
+                return answer.strip().lower()[0]
+
+    def take(self, event: events.Event) -> None:
+        """Remember an event without showing it."""
+        name = {events.Start: "start", events.Step: "step", events.Evaluation: "evaluation", events.End: "end"}.get(type(event))
+        if name:
+            setattr(self, name, event)
+        if isinstance(event, events.Start):
+            self.end = None  # an End before it was of the time before the run was resumed
+
+    def _show(self, event: events.Event) -> None:
+        self.take(event)
+        if isinstance(event, events.Start):
+            again = f", going on after step {event.step}" if event.step else ""
+            self.out.say(f"{self.run.name} ({self.run.guid[:8]}): {event.parameters:,} parameters, vocabulary "
+                         f"{event.vocab_size}, {event.train_tokens:,} tokens of {event.dataset or 'text'}{again}")
+        elif isinstance(event, events.Evaluation):
+            if not self.out.live:
+                self._sparse()
+        elif isinstance(event, events.Sample):
+            self._sample(event)
+        elif isinstance(event, events.Alarm) and event.name != "failed":
+            self.out.warn(f"! {event.message}")
+        elif isinstance(event, events.Control):
+            value = f" {event.value:g}" if event.value is not None else ""
+            self.out.say(f"  step {event.step}: {event.command.replace('_', ' ')}{value}")
+        self._progress()
+
+    def _sample(self, event: events.Sample) -> None:
+        if self.out.quiet:
+            return
+        text = " ".join(event.text.split())
+        width = columns(sys.stderr, 100) if sys.stderr.isatty() else 100
+        head = f"  {event.step:>6}  "
+        room = max(20, width - len(head) - 1)
+        self.out.say(head + (text if len(text) <= room else text[: room - 1] + "…"))
+
+    def _progress(self) -> None:
+        now = time.monotonic()
+        if self.step is None or self.out.quiet:
+            return
+        if self.out.live:
+            if now - self._shown >= REDRAW_SECONDS:
+                self._shown = now
+                self.out.line(self._bar() + self.text())
+        elif now - self._said >= SPARSE_SECONDS:
+            self._sparse()
+
+    def _sparse(self) -> None:
+        self._said = time.monotonic()
+        if self.step is not None:
+            self.out.say(self.text())
+
+    def fraction(self) -> float:
+        """The share that is done, by time when there is a budget, else by steps."""
+        if self.step is None or self.start is None:
+            return 0.0
+        done = self.step.seconds / self._budget if self._budget else self.step.step / max(1, self.start.steps)
+        return min(1.0, done)
+
+    def _bar(self) -> str:
+        width = max(6, min(24, columns(sys.stderr) - 78))
+        full = round(width * self.fraction())
+        return "━" * full + "─" * (width - full) + " "
+
+    def text(self) -> str:
+        """Step, losses, speed and time left, in one line."""
+        step, fraction = self.step, self.fraction()
+        assert step is not None
+        of = f"/{self.start.steps}" if self.start and not self._budget else ""
+        remaining = step.seconds * (1 - fraction) / fraction if fraction > 0 else None
+        validation = self.evaluation.validation_loss if self.evaluation else None
+        return (f"{step.step}{of}  loss {loss(step.loss)} · val {loss(validation)} · {count(round(step.tokens_per_second))} "
+                f"tokens/s · {seconds(remaining)} left")
+
+    def _verdict(self, interrupted: bool) -> int:
+        if self.end is None:
+            self.out.warn(f"babytui: {self.run.name} died; `babytui resume {self.run.guid[:8]}` continues it from its last "
+                          f"checkpoint, and {self.run.dir / 'worker.log'} may say why.")
+            return 1
+        if self.end.reason == "failed":
+            self.out.warn(f"babytui: {self.end.message}")
+            return 1
+        return 130 if interrupted else 0
+
+    def result(self) -> dict[str, Any]:
+        """The object that `train --json` prints."""
+        start, end, step = self.start, self.end, self.step
+        tokens = end.tokens if end else step.tokens if step else 0
+        spent = end.seconds if end else step.seconds if step else 0.0
+        return {
+            "guid": self.run.guid, "name": self.run.name, "status": self.run.status(),
+            "parameters": start.parameters if start else None,
+            "steps": end.step if end else step.step if step else 0, "tokens": tokens, "seconds": spent,
+            "tokens_per_second": tokens / spent if spent else None,
+            "train_loss": end.train_loss if end else None, "validation_loss": end.validation_loss if end else None,
+        }

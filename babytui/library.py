@@ -1,0 +1,213 @@
+"""babytui as a library: load a model, ask it for logits, let it write, train another.
+
+The command line, the shell and the app go through the same functions.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from babytui import workspace_choice
+from babytui.runs import SHIPPED, Run
+from babytui.runs import start as _start
+from engine.config import Config
+from engine.errors import NotFound
+from store.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from engine.generate import Token
+
+
+class Baby:
+    """A model with its tokenizer. config, tokenizer and params are plain data; `model` is engine.model.Model."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, guid: str = "", name: str = "", workspace: Workspace | None = None):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.guid = guid
+        self.name = name or guid[:8]
+        self.workspace = workspace
+
+    def __repr__(self) -> str:
+        return f"<Baby {self.name} {self.guid[:8]}, {self.model.n_parameters:,} parameters>"
+
+    @property
+    def config(self) -> Config:
+        """The model's configuration: `baby.config.n_emb`."""
+        return self.model.config
+
+    @property
+    def params(self) -> Mapping[str, np.ndarray]:
+        """Parameter arrays by name, in the model file's order."""
+        return self.model.params
+
+    def encode(self, text_or_ids: str | Iterable[int]) -> Any:
+        """Token ids (T,). TextError names symbols that the vocabulary lacks."""
+        import numpy as np
+
+        if isinstance(text_or_ids, str):
+            return self.tokenizer.encode(text_or_ids)
+        ids = np.asarray(list(text_or_ids), np.int64)
+        if ids.size and (ids.min() < 0 or ids.max() >= self.model.vocab_size):
+            raise NotFound(f"Token ids go from 0 to {self.model.vocab_size - 1}; {int(ids.max())} is not among them.")
+        return ids
+
+    def logits(self, text_or_ids: str | Iterable[int]) -> np.ndarray:
+        """What the model expects after each token: (T, V)."""
+        return self.model.logits(self.encode(text_or_ids))
+
+    def stream(self, prompt: str | Iterable[int] = "", max_tokens: int = 500, *, temperature: float = 1.0, top_k: int = 0,
+               top_p: float = 1.0, min_p: float = 0.0, repetition: float = 1.0, seed: int | None = None,
+               cache: bool | None = None) -> Iterator[str]:
+        """The continuation of `prompt`, piece by piece as it is written. Closing the iterator stops it."""
+        return iter(self.generate(prompt, max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+                                  repetition=repetition, seed=seed, cache=cache))
+
+    def generate(self, prompt: str | Iterable[int] = "", max_tokens: int = 500, *, temperature: float = 1.0, top_k: int = 0,
+                 top_p: float = 1.0, min_p: float = 0.0, repetition: float = 1.0, seed: int | None = None,
+                 cache: bool | None = None) -> Generation:
+        """As `stream`, with what a face needs to know: seed, times, tokens. seed None draws one and tells it;
+        cache None takes the model's infr_cache."""
+        from engine.generate import Sampler
+
+        seed = secrets.randbits(32) if seed is None else seed
+        sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition=repetition, seed=seed)
+        return Generation(self, prompt, max_tokens, sampler, self.config.infr_cache if cache is None else cache)
+
+
+class Generation:
+    """One reply as it is written: iterate over its pieces, or over `tokens()`; `close()` stops it.
+
+    prompt: as given (None when it was empty: the model then starts from token 0). text: everything so far, prompt
+    included. count: tokens written. seconds, prefill_seconds: so far, and until the first token.
+    """
+
+    def __init__(self, baby: Baby, prompt: str | Iterable[int], max_tokens: int, sampler: Any, cache: bool):
+        ids = [int(i) for i in baby.encode(prompt)] if not isinstance(prompt, str) or prompt else []
+        self.baby = baby
+        self.prompt = (prompt if isinstance(prompt, str) else baby.tokenizer.decode(ids)) or None
+        self.ids = ids or [0]
+        self.opening = self.prompt if self.prompt is not None else baby.tokenizer.decode(self.ids)
+        self.max_tokens = max_tokens
+        self.sampler = sampler
+        self.cache = cache
+        self.count = 0
+        self.seconds = 0.0
+        self.prefill_seconds = 0.0
+        self._pieces: list[str] = []
+        self._closed = False
+        self._running = self._run()
+
+    @property
+    def seed(self) -> int:
+        """The seed that writes this text again."""
+        return self.sampler.seed
+
+    @property
+    def text(self) -> str:
+        """Everything so far, prompt included."""
+        return self.opening + "".join(self._pieces)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed after the first token."""
+        seconds = self.seconds - self.prefill_seconds
+        return (self.count - 1) / seconds if self.count > 1 and seconds > 0 else 0.0
+
+    def tokens(self) -> Iterator[tuple[Token, str]]:
+        """Each token with its piece of text."""
+        return self._running
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for _, piece in self._running:
+                yield piece
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop here; what was written stays. May be called from the piece loop, and twice."""
+        self._closed = True
+        try:
+            self._running.close()
+        except ValueError:  # it is running this very moment: it sees _closed before the next token
+            pass
+
+    def _run(self) -> Generator[tuple[Token, str], None, None]:
+        from engine.generate import stream
+
+        vocab, separator = self.baby.tokenizer.vocab, getattr(self.baby.tokenizer, "separator", "")
+        begun = time.perf_counter()
+        for token in stream(self.baby.model, self.ids, self.max_tokens, self.sampler, cache=self.cache):
+            self.seconds = time.perf_counter() - begun
+            self.prefill_seconds = self.prefill_seconds or self.seconds
+            self.count += 1
+            piece = separator + vocab[token.id]
+            self._pieces.append(piece)
+            yield token, piece
+            if self._closed:
+                return
+
+    def completion(self) -> dict[str, Any]:
+        """The completion file's content (FORMATS: prompt, generation, inference_…), then the receipt under our own keys."""
+        sampler = {key: getattr(self.sampler, key) for key in ("temperature", "top_k", "top_p", "min_p", "repetition", "seed")}
+        return {"prompt": self.prompt, "generation": self.text, "inference_max_tokens": self.max_tokens,
+                "inference_total_time": self.seconds, "inference_cache": self.cache, "babytui_sampler": sampler}
+
+
+def locate(reference: str, workspace: Workspace, *, shipped_if_none: bool = False) -> tuple[Workspace, str]:
+    """Where a model is: its workspace and GUID. "baby" is the one that ships, unless a model here has that name.
+
+    shipped_if_none: "last" means the shipped one while the workspace has no model.
+    """
+    try:
+        return workspace, workspace.resolve(reference)
+    except NotFound:
+        empty = shipped_if_none and reference == "last" and not any(entry.has_model for entry in workspace.entries())
+        if reference != SHIPPED and not empty:
+            raise
+    box = Workspace(workspace_choice.BOX)
+    for entry in box.entries():
+        if entry.has_model:
+            return box, entry.guid
+    raise NotFound("No model ships with this installation; train one with babytui train.")
+
+
+def load(reference: str = "last", workspace: str | os.PathLike[str] | Workspace | None = None) -> Baby:
+    """The model with this GUID, start of a GUID or name; "last" is the newest one, "baby" the one that ships.
+
+    workspace: its folder; None chooses as the command line does. NotFound, FormatError.
+    """
+    from engine import registry
+    from engine.model import Model
+    from store import artifacts
+
+    chosen = workspace if isinstance(workspace, Workspace) else workspace_choice.choose(workspace)
+    home, guid = locate(reference, chosen, shipped_if_none=True)
+    config = artifacts.load_config(home, guid)
+    vocab, kind = artifacts.load_vocabulary(home, guid)
+    tokenizer = registry.tokenizer.get(kind or config.c_tokenizer)(vocab)
+    model = Model.from_arrays(config, artifacts.load_model(home, guid))
+    return Baby(model, tokenizer, guid=guid, name=home.entry(guid).name, workspace=home)
+
+
+def train(config: Mapping[str, Any] | Config | None = None, inputs: Sequence[str | os.PathLike[str]] = (),
+          workspace: str | os.PathLike[str] | Workspace | None = None, *, preset: str | None = None,
+          steps: int | None = None, time_budget: float | None = None, name: str | None = None, prompt: str = "") -> Run:
+    """Train a model in a process of its own. Iterating over the result gives typed events until the run is over.
+
+    config: parameters that differ from the defaults (or from `preset`). inputs: paths or names of texts. Leaving the
+    loop leaves the run going: `.command("stop")` ends it and keeps the model, `load(run.guid)` opens it.
+    """
+    from engine.config import preset as named
+
+    base = named(preset) if preset else None
+    chosen = workspace if isinstance(workspace, Workspace) else workspace_choice.choose(workspace)
+    complete = config if isinstance(config, Config) else Config.read(config, base=base)
+    return _start(chosen, complete, list(inputs), name=name, prompt=prompt, time_budget=time_budget, steps=steps)

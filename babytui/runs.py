@@ -1,0 +1,310 @@
+"""Start, watch, pause, stop, resume, attach: the only door to a training process.
+
+A run is a folder, runs/<GUID>/, and while it is alive a process that holds the lock in it:
+
+    plan.json       what was asked for; never changes
+    events.jsonl    the journal: every event, appended by the worker
+    control.jsonl   commands, appended by any number of faces
+    checkpoints/    the last states
+    worker.log      what the process printed, with tracebacks
+    lock            held by the worker as long as it lives
+
+Imports no arrays, except inside `start`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine import events
+from engine.config import Config
+from engine.errors import BabyError, FormatError, NotFound, RunError, UsageError
+from store import atomic, journal
+from store.lock import Lock
+from store.names import check_name
+from store.workspace import Workspace, new_guid
+
+COMMANDS = ("pause", "resume", "stop", "checkpoint", "learning_rate")
+SHIPPED = "baby"  # the name of the model that comes with the package
+LIVE = ("starting", "running", "paused")
+OVER = ("finished", "stopped", "failed", "died")
+_GRACE = 10.0  # seconds a new worker has to take its lock
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_children: list[subprocess.Popen[bytes]] = []  # kept so that finished ones are reaped
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, alive or over."""
+
+    workspace: Workspace
+    guid: str
+
+    @property
+    def dir(self) -> Path:
+        """The run's folder."""
+        return self.workspace.run_dir(self.guid)
+
+    @property
+    def journal(self) -> Path:
+        return self.dir / "events.jsonl"
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What was asked for: guid, name, created, config, texts, dataset, prompt, time_budget. {} when it is unreadable."""
+        try:
+            plan = orjson.loads((self.dir / "plan.json").read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            return {}
+        return plan if isinstance(plan, dict) else {}
+
+    @property
+    def name(self) -> str:
+        """The run's name, or the start of its GUID."""
+        return str(self.plan.get("name") or self.guid[:8])
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process holds its lock."""
+        return Lock.held(self.dir / "lock")
+
+    def status(self) -> str:
+        """starting, running, paused; or finished, stopped, failed, died. Derived from the lock and the last events."""
+        alive = self.alive
+        last = self.last_events()
+        if not alive:
+            if last and isinstance(last[-1], events.End):
+                reason = last[-1].reason
+                return reason if reason in ("stopped", "failed") else "finished"
+            started = self.plan.get("created")
+            young = isinstance(started, (int, float)) and time.time() - started < _GRACE
+            return "starting" if young and not last and not (self.dir / "worker.log").exists() else "died"
+        for event in reversed(last):
+            if isinstance(event, events.End):
+                break  # of the time before it was resumed
+            if isinstance(event, events.Control) and event.command in ("pause", "resume"):
+                return "paused" if event.command == "pause" else "running"
+            if isinstance(event, (events.Start, events.Step)):
+                return "running"
+        return "starting"
+
+    def last_events(self, count: int = 20) -> list[events.Event]:
+        """The last events, oldest first, without reading the whole journal."""
+        return self.tail(count)[0]
+
+    def tail(self, count: int) -> tuple[list[events.Event], int]:
+        """The last events, and the journal offset to go on from: how to attach to a long run quickly."""
+        lines, offset = journal.tail_with_offset(self.journal, count)
+        return _parse(lines), offset
+
+    def events(self, offset: int = 0, limit: int | None = None) -> tuple[list[events.Event], int]:
+        """Events after a journal offset (about `limit` bytes of them at most), and the offset to go on from."""
+        lines, offset = journal.read(self.journal, offset, limit)
+        return _parse(lines), offset
+
+    def follow(self, offset: int = 0, *, poll: float = 0.1) -> Iterator[events.Event]:
+        """Every event after `offset` as it comes, until the run is over. Ends without an End when its process died."""
+        while True:
+            alive = self.alive
+            before = offset
+            found, offset = self.events(offset, 1 << 20)
+            yield from found
+            if offset == before:
+                if not alive:
+                    return
+                time.sleep(poll)
+
+    def __iter__(self) -> Iterator[events.Event]:
+        return self.follow()
+
+    def command(self, name: str, value: float | None = None) -> None:
+        """Ask a live run to pause, resume, stop, checkpoint or change its learning_rate (to `value`).
+
+        Returns at once; the run answers with a Control event after the step it is in. RunError when it is over.
+        """
+        if name not in COMMANDS:
+            raise UsageError(f"A run knows no command '{name}'; use one of {', '.join(COMMANDS)}.")
+        if name == "learning_rate" and not (isinstance(value, (int, float)) and 0 <= value <= 10):
+            raise UsageError(f"A learning rate is a number from 0 to 10, not {value!r}.")
+        if not self.alive:
+            raise RunError(f"{self.name} is not running (it {_past(self.status())}); start another with babytui train.")
+        line = orjson.dumps({"command": name, "value": value, "time": time.time()}) + b"\n"
+        descriptor = os.open(self.dir / "control.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line)  # one write: several faces never interleave
+        finally:
+            os.close(descriptor)
+
+    def wait_for(self, *statuses: str, timeout: float = 5.0) -> str:
+        """The status, as soon as it is one of `statuses` or after `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while (status := self.status()) not in statuses and time.monotonic() < end:
+            time.sleep(0.03)
+        return status
+
+    def wait(self, timeout: float | None = None) -> str:
+        """The status when the process has ended, or after `timeout` seconds."""
+        end = time.monotonic() + timeout if timeout is not None else None
+        while self.alive and (end is None or time.monotonic() < end):
+            time.sleep(0.05)
+        return self.status()
+
+    def resume(self) -> Run:
+        """Let a paused run go on, or continue a stopped, failed or dead one from its last checkpoint."""
+        status = self.status()
+        if status == "paused":
+            self.command("resume")
+        elif status == "finished":
+            raise RunError(f"{self.name} is finished; there is nothing left to continue.")
+        elif status in OVER:
+            if not list((self.dir / "checkpoints").glob("*.safetensors")):
+                raise RunError(f"{self.name} {_past(status)} before its first checkpoint; start it again with babytui train.")
+            _launch(self, resume=True)
+        return self
+
+
+def start(workspace: Workspace, config: Config, texts: Sequence[str | os.PathLike[str]] = (), *, name: str | None = None,
+          prompt: str = "", time_budget: float | None = None, steps: int | None = None) -> Run:
+    """Begin a run in its own process and return when it has begun.
+
+    texts: paths, or names of texts in the workspace or shipped ones; none: what `texts.default` finds.
+    time_budget: seconds of training. steps: overrides n_steps. Everything that can be wrong with configuration and
+    texts is a ConfigError, TextError or NotFound raised here, before anything is written.
+    """
+    from babytui import texts as find
+
+    if steps:
+        config = config.replace(n_steps=steps)
+    config.validate()
+    paths = find.find(workspace, texts)
+    find.check(config, paths, prompt)
+    dataset = find.dataset(paths)
+    workspace.ensure()
+    taken = {entry.name for entry in workspace.entries()}
+    run = Run(workspace, new_guid())
+    plan = {"guid": run.guid, "name": _name(name, dataset, taken), "created": time.time(), "config": config.to_dict(),
+            "texts": [str(path) for path in paths], "dataset": dataset, "prompt": prompt, "time_budget": time_budget}
+    try:
+        run.dir.mkdir(parents=True, mode=0o700)
+        atomic.write_json(run.dir / "plan.json", plan)
+    except OSError as error:
+        raise RunError(f"{run.dir} cannot be written: {error.strerror}.") from None
+    try:
+        _launch(run)
+    except BabyError:
+        shutil.rmtree(run.dir, ignore_errors=True)  # nothing was learnt yet
+        raise
+    return run
+
+
+def all_runs(workspace: Workspace) -> list[Run]:
+    """Every run in the workspace, newest first."""
+    try:
+        folders = [path for path in workspace.runs.iterdir() if (path / "plan.json").is_file()]
+    except OSError:
+        return []
+    return [Run(workspace, path.name) for path in sorted(folders, key=_created, reverse=True)]
+
+
+def find(workspace: Workspace, reference: str) -> Run:
+    """The run with this GUID, start of a GUID or name; "last" is the newest that is alive, else the newest."""
+    if reference == "last":
+        runs = all_runs(workspace)
+        if not runs:
+            raise NotFound(f"There are no runs in {workspace.root}; start one with babytui train.")
+        return next((run for run in runs if run.alive), runs[0])
+    run = Run(workspace, workspace.resolve(reference))
+    if not (run.dir / "plan.json").is_file():
+        raise NotFound(f"{reference} is a model without a run folder; babytui runs lists the runs there are.")
+    return run
+
+
+def _launch(run: Run, *, resume: bool = False) -> None:
+    """Start the worker and wait until it holds its lock. RunError (or the worker's own sentence) when it does not."""
+    control = run.dir / "control.jsonl"
+    seen = control.stat().st_size if control.exists() else 0
+    before = run.journal.stat().st_size if run.journal.exists() else 0
+    # -P: a folder called inputs/ or store/ where the user stands must not be taken for ours
+    command = [sys.executable, "-P", "-m", "babytui", "worker", run.guid, "--workspace", str(run.workspace.root),
+               "--control", str(seen), *(["--resume"] if resume else [])]
+    _children[:] = [child for child in _children if child.poll() is None]
+    try:
+        with open(run.dir / "worker.log", "ab") as log:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                                     cwd="/", env=_environment(run.plan.get("config", {})))
+    except OSError as error:
+        raise RunError(f"The training process cannot be started: {error.strerror or error}.") from None
+    _children.append(child)
+    while not run.alive:
+        if child.poll() is not None and not run.alive:
+            found, _ = run.events(before)
+            if found and isinstance(found[-1], events.End):
+                if found[-1].reason != "failed":
+                    return  # so short that it is over
+                raise RunError(found[-1].message)
+            raise RunError(f"The training process ended at once; {run.dir / 'worker.log'} ends with: {_last_line(run)}")
+        time.sleep(0.01)
+
+
+def _environment(config: dict[str, Any]) -> dict[str, str]:
+    """The worker's environment: this package importable, and the threads that the configuration asks for."""
+    environment = dict(os.environ)
+    home = str(Path(__file__).resolve().parent.parent)
+    environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [environment.get("PYTHONPATH")])])
+    with contextlib.suppress(TypeError, ValueError):
+        if cores := int(config.get("c_device_cpu_cores", 0)):  # 0 = all, which is what BLAS does unless told otherwise
+            environment.update(dict.fromkeys(_THREADS, str(min(cores, len(os.sched_getaffinity(0))))))
+    return environment
+
+
+def _parse(lines: list[dict[str, Any]]) -> list[events.Event]:
+    found = []
+    for line in lines:
+        with contextlib.suppress(FormatError):
+            found.append(events.parse(line))
+    return found
+
+
+def _name(wish: str | None, dataset: str, taken: set[str]) -> str:
+    """A checked name: the one wished for, else the dataset's with the first free number. UsageError."""
+    if wish is not None and (wish := check_name(wish)):
+        if wish.lower() == SHIPPED:
+            raise UsageError(f"The name '{wish}' is that of the model that ships; choose another.")
+        if wish in taken:
+            raise UsageError(f"There is a model called '{wish}' already; choose another name.")
+        return wish
+    base = "".join(c if c.isprintable() and c not in "/\\" else "-" for c in dataset)[:48].lstrip(".-") or "text"
+    number = 1
+    while (name := base if number == 1 else f"{base}-{number}") in taken or name.lower() in ("last", SHIPPED):
+        number += 1
+    return name
+
+
+def _created(folder: Path) -> float:
+    try:
+        return float(orjson.loads((folder / "plan.json").read_bytes())["created"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def _last_line(run: Run) -> str:
+    try:
+        lines = (run.dir / "worker.log").read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "(nothing)"
+
+
+def _past(status: str) -> str:
+    return {"finished": "is finished", "stopped": "was stopped", "failed": "failed", "died": "died"}.get(status, "is " + status)

@@ -1,0 +1,251 @@
+"""The training process: `python -m babytui worker GUID`, started by babytui.runs and by nothing else.
+
+Takes the run's lock, trains, appends every event to the journal, carries out commands between two steps, saves
+checkpoints, and at the end writes the artifacts and then End. It outlives the terminal; SIGTERM and SIGINT stop it
+and keep the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from babytui import report, runs
+from engine import events
+from engine.config import Config
+from engine.errors import BabyError, FormatError, RunError
+from store import checkpoint, journal
+from store.lock import Lock
+from store.workspace import Workspace
+
+CHECKPOINT_SECONDS = 60.0
+KEEP = 2  # checkpoints
+FLUSH_SECONDS = 0.1
+IDLE_SECONDS = 0.05  # how often a paused run looks for a command
+COMPLETION_TOKENS = 300
+NICENESS = 5
+
+
+def main(argv: list[str]) -> int:
+    """Train the run named on the command line and return the exit code."""
+    parser = argparse.ArgumentParser(prog="babytui worker", allow_abbrev=False)
+    parser.add_argument("guid")
+    parser.add_argument("--workspace", required=True)
+    parser.add_argument("--control", type=int, default=0)
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args(argv)
+    run = runs.Run(Workspace(given.workspace), given.guid)
+    lock = Lock(run.dir / "lock")
+    if not lock.acquire():
+        print(f"{run.guid} is being trained by another process already.", file=sys.stderr)
+        return 1
+    try:
+        os.nice(NICENESS)
+    except OSError:
+        pass
+    return Worker(run, given.control, given.resume).run_to_end()
+
+
+class Worker:
+    """One training process. `control`: journal offset of the first command that is meant for it."""
+
+    def __init__(self, run: runs.Run, control: int, resume: bool):
+        self.run = run
+        self.plan = run.plan
+        self.resume = resume
+        self.journal = journal.Journal(run.journal)
+        self.control = run.dir / "control.jsonl"
+        self.offset = control
+        self.step = 0
+        self.paused = False
+        self.stopping = False
+        self.trainer: Any = None
+        self.model: Any = None
+        self.tokenizer: Any = None
+        self.digest = ""
+        self.last_flush = self.last_checkpoint = time.monotonic()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, *_: object) -> None:
+        self.stopping = True
+
+    def run_to_end(self) -> int:
+        """Train; whatever goes wrong is an Alarm and an End in the journal, and its traceback in worker.log."""
+        try:
+            self._train()
+            return 0
+        except BabyError as error:
+            message = str(error)
+        except MemoryError:
+            message = "The machine has too little memory for this; lower batch_size, n_ctx or n_emb."
+        except Exception as error:
+            message = f"Training met an unexpected error ({type(error).__name__}: {error}); see {self.run.dir / 'worker.log'}."
+        traceback.print_exc()
+        self._fail(message)
+        return 1
+
+    def _fail(self, message: str) -> None:
+        try:
+            end = events.End(step=self.step, reason="failed", train_loss=None, validation_loss=None, tokens=0, seconds=0,
+                             message=message)
+            self._write(events.Alarm(step=self.step, name="failed", message=message))
+            self._write(end)
+            self.journal.close()
+        except BabyError as error:  # a full disk: the log has the reason, and the run counts as died
+            print(error, file=sys.stderr)
+
+    def _train(self) -> None:
+        from babytui import texts
+        from engine import registry
+        from engine.model import Model
+        from engine.trainer import Trainer
+
+        config = Config.read(self.plan.get("config"), strict=False)
+        text = texts.read([Path(path) for path in self.plan["texts"]])
+        self.digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        state = self._last_checkpoint() if self.resume else None
+        kind = registry.tokenizer.get(config.c_tokenizer)
+        self.tokenizer = kind(state[1]["vocab"]) if state else kind.fit(text)
+        ids = self.tokenizer.encode(text)
+        del text
+        self.model = Model.create(config, len(self.tokenizer.vocab))
+        self.trainer = Trainer(self.model, self.tokenizer, ids, prompt=self.plan.get("prompt", ""),
+                               dataset=self.plan.get("dataset", ""), resume=state, time_budget=self.plan.get("time_budget"))
+        self._steps()
+
+    def _steps(self) -> None:
+        for event in self.trainer:
+            self.step = event.step
+            if isinstance(event, events.End):
+                self._finish(event)
+                return
+            self._write(event)
+            if isinstance(event, (events.Start, events.Step)):
+                self._between_steps()
+
+    def _between_steps(self) -> None:
+        """Commands, signals and the checkpoint policy."""
+        self._poll()
+        while self.paused and not self.stopping:
+            time.sleep(IDLE_SECONDS)
+            self._poll()
+        if self.stopping:
+            self.trainer.stop()
+        elif time.monotonic() - self.last_checkpoint > CHECKPOINT_SECONDS:
+            self._checkpoint("policy")
+
+    def _poll(self) -> None:
+        try:
+            size = os.stat(self.control).st_size
+        except OSError:
+            return
+        if size == self.offset:
+            return
+        commands, self.offset = journal.read(self.control, self.offset)
+        for command in commands:
+            self._obey(str(command.get("command")), command.get("value"))
+
+    def _obey(self, name: str, value: Any) -> None:
+        if name == "learning_rate":
+            if not isinstance(value, (int, float)) or not 0 <= value <= 10:
+                return
+            self.trainer.set_learning_rate(float(value))
+        elif name in ("pause", "resume"):
+            if self.paused == (name == "pause"):
+                return
+            self.paused = name == "pause"
+        elif name == "stop":
+            self.stopping = True
+        elif name != "checkpoint":
+            return
+        self._write(events.Control(step=self.step, command=name, value=value if name == "learning_rate" else None))
+        if name in ("checkpoint", "pause"):
+            self._checkpoint("command")
+
+    def _write(self, event: events.Event) -> None:
+        self.journal.append(event.to_dict())
+        now = time.monotonic()
+        if not isinstance(event, events.Step) or now - self.last_flush > FLUSH_SECONDS:
+            self.journal.flush()
+            self.last_flush = now
+
+    def _checkpoint(self, reason: str) -> None:
+        """Save parameters, moments, configuration, cursor and vocabulary. A failure is an alarm, not the end."""
+        folder = self.run.dir / "checkpoints"
+        path = folder / f"step_{self.step:09}.safetensors"
+        self.last_checkpoint = time.monotonic()
+        try:
+            folder.mkdir(exist_ok=True)
+            arrays, meta = self.trainer.state()
+            checkpoint.write(path, arrays, {**meta, "vocab": self.tokenizer.vocab, "text_sha256": self.digest})
+            for old in sorted(folder.glob("step_*.safetensors"))[:-KEEP]:
+                old.unlink()
+        except (OSError, BabyError) as error:
+            self._write(events.Alarm(step=self.step, name="checkpoint", message=f"The checkpoint was not saved: {error}"))
+            return
+        self._write(events.Checkpoint(step=self.step, path=f"checkpoints/{path.name}", reason=reason))
+
+    def _last_checkpoint(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The newest checkpoint that is whole. RunError when there is none or the text is another."""
+        for path in sorted((self.run.dir / "checkpoints").glob("step_*.safetensors"), reverse=True):
+            try:
+                arrays, meta = checkpoint.read(path)
+            except FormatError as error:
+                self._write(events.Alarm(step=self.step, name="checkpoint", message=f"{error} The one before it is used."))
+                continue
+            if meta.get("text_sha256") != self.digest:
+                raise RunError("The text has changed since this run was started; put the old one back, or start a new run.")
+            return arrays, meta
+        raise RunError("There is no checkpoint to continue from; start the run again with babytui train.")
+
+    def _finish(self, end: events.End) -> None:
+        """Keep everything: the last checkpoint, the artifacts, settings/last.json; then End."""
+        from store import artifacts
+
+        self._checkpoint("end")
+        self.journal.flush()
+        ws, guid = self.run.workspace, self.run.guid
+        config = self.model.config
+        artifacts.save_config(ws, guid, {**config.to_dict(), "babytui_name": self.plan.get("name", "")},
+                              runtime(config, self.model.n_parameters))
+        artifacts.save_tokenizer(ws, guid, config.c_tokenizer, self.tokenizer.vocab)
+        artifacts.save_model(ws, guid, self.model.export())
+        artifacts.save_report(ws, guid, report.build(self.run, end))
+        artifacts.save_completion(ws, guid, self._completion())
+        ws.save_last(guid, prompt=self.plan.get("prompt") or None)
+        self._write(end)
+        self.journal.flush(sync=True)
+        self.journal.close()
+
+    def _completion(self) -> dict[str, Any]:
+        """What the finished model says, in the completion file's keys."""
+        from babytui.library import Baby
+
+        baby = Baby(self.model, self.tokenizer, guid=self.run.guid)
+        generation = baby.generate(self.plan.get("prompt") or "", COMPLETION_TOKENS, temperature=0.8,
+                                   seed=self.model.config.n_seed)
+        for _ in generation:
+            pass
+        return generation.completion()
+
+
+def runtime(config: Config, parameters: int) -> dict[str, Any]:
+    """The `runtime` object of a saved configuration: what it was trained on."""
+    import numpy as np
+
+    cpu = config.c_device == "cpu"
+    cores = config.c_device_cpu_cores or len(os.sched_getaffinity(0))
+    return {"model_version": "v0.1.0", "model_params": parameters, "model_size": 4 * parameters,
+            "device_name": platform.processor() or platform.machine() if cpu else "gpu",
+            "device_cores": str(cores) if cpu else "all", "library_version": f"numpy {np.__version__}",
+            "library_driver": "default" if cpu else "cuda"}
