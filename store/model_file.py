@@ -89,7 +89,7 @@ def _check(path: Path, name: str, value: Any) -> None:
         except (TypeError, ValueError, RecursionError, FormatError) as error:
             problem = f"cannot be written ({error})"
     if problem:
-        raise FormatError(f"{shown_path(path.name)} was not written: {shown(name if isinstance(name, str) else repr(name))} {problem}.")
+        raise FormatError(f"{shown_path(path.name)} was not written: {shown(str(name))} {problem}.")
 
 
 def _plain(value: Any) -> bytes:

@@ -1,0 +1,279 @@
+"""The workspace: where everything lies, and what a person may call it by. Imports no arrays."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from engine.config import shown
+from engine.errors import BabyError, FormatError, NotFound, UsageError
+from store import configs, entries, trash
+from store.atomic import StoreError, make_folder, shown_path, write_bytes, write_json
+from store.entries import JSON_LIMIT, Entry
+from store.names import (
+    FINETUNED,
+    FOLDERS,
+    PATTERNS,
+    check_name,
+    file_name,
+    inside,
+    new_guid,
+    split_guid,
+    valid_guid,
+)
+from store.reading import read_bytes, read_json
+from store.trash import Deleted
+
+__all__ = ["Deleted", "Entry", "Workspace", "new_guid", "valid_guid"]
+
+
+class Workspace:
+    """A folder with inputs, settings, configs, tokenizers, models, outputs and runs. Making one touches nothing."""
+
+    def __init__(self, path: str | Path):
+        if "\0" in str(path):
+            raise UsageError(f"{shown(str(path))} is not a path.")
+        try:
+            self.root = Path(path).expanduser().resolve()
+        except (OSError, RuntimeError) as error:
+            raise UsageError(f"{shown_path(path)} cannot be a workspace: {error}.") from None
+        self.inputs = self.root / "inputs"
+        self.settings = self.root / "settings"
+        self.configs = self.root / "configs"
+        self.tokenizers = self.root / "tokenizers"
+        self.models = self.root / "models"
+        self.outputs = self.root / "outputs"
+        self.runs = self.root / "runs"
+        self.trash = self.root / ".trash"
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.root)!r})"
+
+    def ensure(self) -> Workspace:
+        """Creates the folders that are missing (runs is private to the user) and returns itself. StoreError."""
+        for folder in (self.inputs, self.settings, self.configs, self.tokenizers, self.models, self.outputs):
+            make_folder(folder)
+        make_folder(self.runs, 0o700)
+        return self
+
+    # --- paths -------------------------------------------------------------------------------------------------------
+
+    def path(self, kind: str, guid: str, finetuned: bool = False, stamp: str | None = None) -> Path:
+        """Where an artifact is written. kind: config, tokenizer, model, report or completion; stamp: of a completion.
+
+        NotFound for what is no GUID, FormatError when a symbolic link there leads out of the workspace.
+        """
+        return self._safe(self.root / FOLDERS[kind] / file_name(kind, guid, finetuned, stamp))
+
+    def find(self, kind: str, guid: str, finetuned: bool = False, stamp: str | None = None) -> Path:
+        """Where an artifact that exists can be read, also under the names of earlier versions. NotFound."""
+        path = self.path(kind, guid, finetuned, stamp)
+        bare, suffix = split_guid(guid)
+        whole = bare + (FINETUNED if finetuned or suffix else "")
+        older = {"model": [self.models / f"model_{whole}.weights", self.models / f"{whole}.weights"],
+                 "config": [self.root / "config" / path.name]}
+        for candidate in [path, *older.get(kind, [])]:
+            if self._safe(candidate).is_file():
+                return candidate
+        if kind == "model" and (pickle := self.models / f"model_{whole}_all.pkl").exists():
+            raise FormatError(f"{pickle.name} is a pickle, which can run code when it is opened and is never read; "
+                              "export the model as JSON with the program that wrote it.")
+        raise NotFound(f"There is no {kind} of {whole} in {shown_path(self.root)}.")
+
+    def run_dir(self, guid: str) -> Path:
+        """The folder of a run (it need not exist)."""
+        bare, suffix = split_guid(guid)
+        return self._safe(self.runs / (bare + (FINETUNED if suffix else "")))
+
+    def plan(self, guid: str) -> dict[str, Any]:
+        """What a run was started with (runs/<GUID>/plan.json); empty when there is no such run or it cannot be read."""
+        try:
+            return read_json(self.run_dir(guid) / "plan.json", JSON_LIMIT)
+        except BabyError:
+            return {}
+
+    def completions(self, guid: str) -> list[tuple[Path, str | None]]:
+        """The saved replies of a model with their time stamps: training's first, then by time."""
+        bare, suffix = split_guid(guid)
+        whole = bare + (FINETUNED if suffix else "")
+        found = []
+        with suppress(OSError):
+            for name in os.listdir(self.outputs):
+                match = PATTERNS["outputs"].fullmatch(name)
+                if match and match[1] == "completion" and match[2] == whole:
+                    with suppress(FormatError):
+                        found.append((self._safe(self.outputs / name), match[3]))
+        return sorted(found, key=lambda pair: pair[1] or "")
+
+    def texts(self) -> list[Path]:
+        """inputs/*.txt, by name. Links that lead out of the workspace are left out."""
+        with suppress(OSError):
+            return [p for p in sorted(self.inputs.glob("*.txt")) if p.is_file() and inside(p, self.root)]
+        return []
+
+    def _safe(self, path: Path) -> Path:
+        """The path, unless it or its folder is a link that leads out of the workspace: FormatError."""
+        for part in (path.parent, path):
+            if part.is_symlink() and not inside(part, self.root):
+                raise FormatError(f"{shown_path(part)} is a link that leads out of the workspace; it is not followed.")
+        return path
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    def entries(self) -> list[Entry]:
+        """Every model and run, newest first. Reads small files only; a broken one is named in its entry's problems."""
+        return entries.scan(self.root)
+
+    def resolve(self, ref: str) -> str:
+        """The GUID (perhaps with `_finetuned`) for a GUID, an unambiguous prefix, a name, or "last". NotFound names
+        the nearest, or up to 5 that fit."""
+        return self.entry(ref).guid
+
+    def entry(self, ref: str) -> Entry:
+        """The entry for a reference as in `resolve`."""
+        everything = self.entries()
+        ref = ref.strip()
+        if ref.lower() == "last":
+            return self._last_entry(everything)
+        fits = [e for e in everything if e.guid == ref.lower()] or [e for e in everything if e.name and e.name == ref]
+        fits = fits or (_by_prefix(everything, ref.lower()) if ref else [])
+        fits = fits or [e for e in everything if e.name and e.name.casefold() == ref.casefold()]
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            listed = ", ".join(_label(e) for e in fits[:5]) + (", …" if len(fits) > 5 else "")
+            raise NotFound(f"{shown(ref)} fits {len(fits)} models: {listed}; give more of the GUID.")
+        raise NotFound(_nearest(everything, ref, self.root))
+
+    def _last_entry(self, everything: list[Entry]) -> Entry:
+        with suppress(BabyError):
+            guid = self.last()["last_uuid"]
+            for entry in everything:
+                if entry.guid == guid:
+                    return entry
+        for entry in everything:
+            if entry.has_model:
+                return entry
+        raise NotFound(f"There is no model in {shown_path(self.root)} yet; train one first.")
+
+    # --- changing ----------------------------------------------------------------------------------------------------
+
+    def rename(self, guid: str, name: str) -> None:
+        """Gives a model or run a name; empty takes it away. UsageError when it is not allowed or taken."""
+        name = check_name(name)
+        guid, everything = self._known(guid)
+        for other in everything:
+            if name and other.name.casefold() == name.casefold() and other.guid != guid:
+                raise UsageError(f"{shown(name)} is already the name of {other.guid}; choose another.")
+        files = [(self.path("config", guid), "babytui_name"), (self.run_dir(guid) / "plan.json", "name")]
+        there = [(path, key) for path, key in files if path.is_file()]
+        if not there:
+            raise UsageError(f"{guid} has no config of its own in which a name could be kept.")
+        for path, key in there:
+            write_json(path, {**read_json(path, JSON_LIMIT), key: name})
+
+    def delete(self, guid: str) -> Deleted:
+        """Moves all files of exactly this GUID (its finetuned model is another) and its run to the trash.
+
+        NotFound, RunError when it is still training, StoreError when a file cannot be moved (then none is).
+        """
+        guid, everything = self._known(guid)
+        entry = next(e for e in everything if e.guid == guid)
+        heir = self.path("config", guid, finetuned=True)
+        finetuned = any(e.guid == guid + FINETUNED and e.has_model for e in everything)
+        if finetuned and not heir.exists():  # it has been using its base's config
+            with suppress(NotFound, StoreError):
+                write_bytes(heir, read_bytes(self.find("config", guid), JSON_LIMIT), overwrite=False)
+        return trash.discard(self.root, guid, entry.files, entry.bytes)
+
+    def undelete(self, deleted: Deleted) -> None:
+        """Brings back what `delete` moved away. NotFound, StoreError (then nothing is moved)."""
+        trash.restore(self.root, deleted)
+
+    def _known(self, guid: str) -> tuple[str, list[Entry]]:
+        bare, suffix = split_guid(guid)
+        everything = self.entries()
+        if any(e.guid == guid for e in everything):
+            return bare + (FINETUNED if suffix else ""), everything
+        raise NotFound(_nearest(everything, guid, self.root))
+
+    # --- settings ----------------------------------------------------------------------------------------------------
+
+    def current(self) -> dict[str, Any]:
+        """The parameters in settings/current.json (or where earlier versions had it) under our names; empty when there
+        is none. FormatError."""
+        path = self._settings_file("current.json")
+        if path is None:
+            return {}
+        raw = read_json(path, JSON_LIMIT)
+        config = configs.import_config(raw, f"{path.parent.name}/{path.name}")
+        return {name: config.values[name] for name in configs.parameters_of(raw)}
+
+    def save_current(self, config: Mapping[str, Any]) -> None:
+        """Writes settings/current.json so that the earlier program can read it too. Its unknown keys stay."""
+        old: dict[str, Any] = {}
+        with suppress(BabyError):
+            path = self._settings_file("current.json")
+            old = configs.unknown_keys(read_json(path, JSON_LIMIT)) if path else {}
+        self._write_settings("current.json", {**old, **configs.export_config(config), "babytui_format": configs.FORMAT})
+
+    def last(self) -> dict[str, Any]:
+        """settings/last.json: last_uuid (a GUID or None), last_prompt (text or None) and its other keys.
+
+        The earlier program wrote "None" for nothing; that and anything that is no GUID reads as None.
+        """
+        path = self._settings_file("last.json")
+        raw = read_json(path, JSON_LIMIT) if path else {}
+        guid, prompt = raw.get("last_uuid"), raw.get("last_prompt")
+        guid = guid.strip().lower() if isinstance(guid, str) else None
+        return {**raw, "last_uuid": guid if valid_guid(guid) else None,
+                "last_prompt": prompt if isinstance(prompt, str) and prompt not in ("", "None") else None}
+
+    def save_last(self, guid: str, prompt: str | None = None) -> None:
+        """Remembers the model (and prompt) used last. NotFound for what is no GUID."""
+        split_guid(guid)
+        old: dict[str, Any] = {}
+        with suppress(BabyError):
+            path = self._settings_file("last.json")
+            old = read_json(path, JSON_LIMIT) if path else {}
+        self._write_settings("last.json", {**old, "last_uuid": guid, "last_prompt": prompt or ""})
+
+    def _settings_file(self, name: str) -> Path | None:
+        for folder in (self.settings, self.configs, self.root / "config"):  # newest generation first
+            if self._safe(folder / name).is_file():
+                return folder / name
+        return None
+
+    def _write_settings(self, name: str, obj: dict[str, Any]) -> None:
+        make_folder(self.settings)
+        write_json(self._safe(self.settings / name), obj)
+
+
+def _by_prefix(everything: list[Entry], ref: str) -> list[Entry]:
+    """Entries whose GUID begins with `ref`; `ref_finetuned` means finetuned ones, otherwise a base goes before."""
+    if ref.endswith(FINETUNED):
+        prefix = ref.removesuffix(FINETUNED)
+        return [e for e in everything if e.guid.startswith(prefix) and e.guid.endswith(FINETUNED)] if prefix else []
+    fits = [e for e in everything if e.guid.startswith(ref)]
+    if len({split_guid(e.guid)[0] for e in fits}) == 1:
+        return [e for e in fits if not e.guid.endswith(FINETUNED)] or fits
+    return fits
+
+
+def _label(entry: Entry) -> str:
+    return entry.guid[:13] + (FINETUNED if entry.guid.endswith(FINETUNED) else "") + (
+        f" ({entry.name})" if entry.name else "")
+
+
+def _nearest(everything: list[Entry], ref: str, root: Path) -> str:
+    if not everything:
+        return f"There is no model in {shown_path(root)} yet; train one first."
+    length = max(len(ref), 1)
+    known = {e.name: e.name for e in everything if e.name} | {e.guid[:length]: e.guid for e in everything}
+    near = difflib.get_close_matches(ref, list(known), n=1, cutoff=0.6)
+    hint = f"; did you mean {known[near[0]]}?" if near else "; `babytui list` shows all."
+    return f"There is no model {shown(ref)} in {shown_path(root)}{hint}"
