@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from engine import registry
@@ -34,7 +35,7 @@ class Block:
                for n in (1, 2) for part, init in (("gamma", "ones"), ("beta", "zeros"))]
         for variant in (registry.attention.get(config.c_attention), registry.network.get(config.c_network)):
             for t in variant.tensors(config):
-                own.append(Tensor(f"block_{index}_{variant.name}_{t.name}", t.shape, t.init, t.parts, t.frozen, t.optional))
+                own.append(replace(t, name=f"block_{index}_{variant.name}_{t.name}"))
         return own
 
     def bind(self, params: Parameters) -> None:

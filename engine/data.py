@@ -46,6 +46,11 @@ def _shuffled(ids: np.ndarray, config: Config) -> np.ndarray:
     return np.concatenate([ids[block * size : (block + 1) * size] for block in order])
 
 
+def shards(config: Config) -> int:
+    """How many parts a batch is walked in: a function of the configuration, never of the machine."""
+    return min(config.batch_size, max(1, round(config.batch_size * config.n_ctx / 1024)))
+
+
 class Windows:
     """Training windows of n_ctx + 1 tokens in an order that is a function of (n_seed, epoch).
 

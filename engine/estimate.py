@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from engine import backend, registry, schedule
+from engine import backend, data, registry, schedule
 from engine.config import Config
 from engine.model import Model, tensors
+from engine.optimizer import AdamW
 from engine.parameters import Gradients
 
 TOKENS_PER_PARAMETER = (20, 40)  # Hoffmann et al., arXiv 2203.15556, found about 20
@@ -96,6 +97,7 @@ def calibrate(config: Config, seconds: float = 0.5) -> float:
     if key not in _speeds:
         model = Model.create(small, 65)
         gradients = Gradients(model.params)
+        optimizer = AdamW(model.params, config.r_decay)
         ids = backend.random(1, "calibrate").integers(0, 65, (batch, config.n_ctx + 1))
         inputs, targets = backend.xp.asarray(ids[:, :-1]), backend.xp.asarray(ids[:, 1:])
         flops = _PASSES * batch * forward_flops(small, 65, config.n_ctx)
@@ -104,7 +106,7 @@ def calibrate(config: Config, seconds: float = 0.5) -> float:
             begun = time.perf_counter()
             gradients.reset()
             model.loss_and_gradients(inputs, targets, gradients)
-            gradients.finish()
+            optimizer.step(model.params.flat, gradients.finish(), 1e-6)
             took = time.perf_counter() - begun
             spent += took
             best = min(best, took)
@@ -130,12 +132,10 @@ def _json_bytes(config: Config) -> float:
 
 def _training_bytes(config: Config, vocab_size: int, parameters: int, trained: int) -> int:
     """Weights, gradients, two moments, and what a pass over one shard keeps for its backward pass."""
-    from engine.trainer import shards
-
     size = np.dtype(backend.COMPUTE[config.d_type]).itemsize
     masters = parameters if config.d_type == "fp16" else 0
     T = config.n_ctx
-    sequences = -(-config.batch_size // shards(config))
+    sequences = -(-config.batch_size // data.shards(config))
     saved = sum(kind.saved(config, T) for kind in _variants(config)) + 5 * T * config.n_emb  # norms, residuals
     peak = max(kind.flops(config, T) / (2 * max(config.n_emb, 1)) for kind in _variants(config)) / 4  # one layer at work
     passing = sequences * (config.n_layers * saved + 3 * T * vocab_size + 6 * T * config.n_emb + peak)

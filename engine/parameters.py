@@ -23,7 +23,7 @@ class Tensor:
     init: "normal" N(0, 0.02²), "residual" the same divided by √(2·n_layers), "fan" N(0, 1/shape[0]), "zeros", "ones".
     parts: (name, index) of the pieces that the file knows as tensors of their own; the layer uses them as one.
     frozen: no gradient, no moments, no decay; saved all the same.
-    optional: a bias that files may give as null.
+    optional: a bias that files may give as null. decays: whether AdamW's decay applies; None = if it is a matrix.
     """
 
     name: str
@@ -32,6 +32,12 @@ class Tensor:
     parts: tuple[tuple[str, Any], ...] = ()
     frozen: bool = False
     optional: bool = False
+    decays: bool | None = None
+
+    @property
+    def decayed(self) -> bool:
+        """Whether AdamW's decay applies."""
+        return not self.frozen and (len(self.shape) >= 2 if self.decays is None else self.decays)
 
     @property
     def size(self) -> int:
@@ -48,14 +54,14 @@ class Parameters(Mapping[str, Array]):
     def __init__(self, tensors: Sequence[Tensor], dtype: Any):
         self.tensors = {t.name: t for t in tensors}
         self.dtype = np.dtype(dtype)
-        order = sorted(tensors, key=lambda t: (t.frozen, len(t.shape) < 2))
+        order = sorted(tensors, key=lambda t: (t.frozen, not t.decayed))
         self._offsets: dict[str, int] = {}
         self.decayed = self.trained = end = 0
         for t in order:
             self._offsets[t.name] = end
             end += -(-t.size // _ALIGN) * _ALIGN
             self.trained = end if not t.frozen else self.trained
-            self.decayed = end if not t.frozen and len(t.shape) >= 2 else self.decayed
+            self.decayed = end if t.decayed else self.decayed
         self.flat = backend.zeros(end, dtype)
         self.joined = self.views(self.flat)
         self._named: dict[str, Array] = {}

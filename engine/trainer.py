@@ -32,11 +32,6 @@ BAD_STEPS = 5  # that are not finite, in a row, end a run
 RISES = 3  # of the validation loss, in a row, raise an alarm
 
 
-def shards(config: Any) -> int:
-    """How many parts a batch is walked in: a function of the configuration, never of the machine."""
-    return min(config.batch_size, max(1, round(config.batch_size * config.n_ctx / 1024)))
-
-
 class Trainer:
     """One run of `model` over the encoded text `ids` (T,).
 
@@ -58,7 +53,7 @@ class Trainer:
         self.scaler = LossScaler(self.config.d_type == "fp16")
         halves = model.storage is not model.dtype
         self.master = model.params.flat.copy() if halves else model.params.flat
-        self.shards = shards(self.config)
+        self.shards = data.shards(self.config)
         self.step, self.seconds = 0, 0.0
         self.rate_factor = 1.0
         self.train_loss: float | None = None

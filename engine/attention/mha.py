@@ -104,7 +104,10 @@ class Mha(Variant):
         q *= self.scale
         state.k[:, :, t], state.v[:, :, t] = qkv[:, 1], qkv[:, 2]
         state.position = t = t + 1
-        o = attend_one(q, state.k[:, :, :t], state.v[:, :, :t])
+        return self._output(p, x, attend_one(q, state.k[:, :, :t], state.v[:, :, :t]))
+
+    def _output(self, p: Weights, x: Array, o: Array) -> Array:
+        """One token's output from its heads o (B, h, d)."""
         y = o.reshape(len(x), self.H) @ p["c_weight"]
         y += p["c_bias"]
         return y
