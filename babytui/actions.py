@@ -70,14 +70,14 @@ def _model(help: str = "model: a GUID, the start of one, a name, last, or baby (
     return Argument("guid", kind="model", metavar="GUID", help=help, nargs=nargs, default=default)
 
 
-def _run(nargs: str | None = None, default: Any = None) -> Argument:
-    return Argument("guid", kind="run", metavar="GUID", nargs=nargs, default=default,
-                    help="run: a GUID, the start of one, a name, or last")
+_LAST_MODEL = (_model(nargs="?", default="last"),)
+_RUN = (Argument("guid", kind="run", metavar="GUID", nargs="?", default="last",
+                 help="run: a GUID, the start of one, a name, or last (the newest)"),)
 
 
 _CONFIG = (
     Argument("config", ("--config",), "path", "start from this config file (current.json or a saved one)", metavar="F"),
-    Argument("preset", ("--preset",), "preset", "start from a preset: newborn, 3m, 6m, 12m, 24m or 48m", metavar="NAME"),
+    Argument("preset", ("--preset",), "preset", "start from a preset: newborn, 3m, 6m, 12m, 24m, 48m", metavar="NAME"),
     Argument("set", ("--set",), "assignment", "change one parameter, such as n_layers=2 (repeatable)",
              metavar="PARAMETER=VALUE", repeat=True),
     Argument("input", ("--input",), "input", "text to learn: a file, a folder, or a name that `inputs list` shows "
@@ -88,7 +88,8 @@ _CONFIG = (
 
 _TRAIN = (
     *_CONFIG,
-    Argument("time", ("--time",), "duration", "end after this long, if it is not finished before: 60s, 5m, 1h", metavar="TIME"),
+    Argument("time", ("--time",), "duration", "end after this long, if it is not finished before: 60s, 5m, 1h",
+             metavar="TIME"),
     Argument("name", ("--name",), "text", "what to call the model", metavar="NAME"),
     Argument("prompt", ("--prompt",), "text", "what its samples start with", metavar="PROMPT"),
     Argument("detach", ("--detach",), "flag", "start it and return at once"),
@@ -121,23 +122,24 @@ ACTIONS: tuple[Action, ...] = (
                    "stop it. Standard output gets the GUID, everything else goes to standard error."),
     Action("inference", "let a model write", _CLI + "inference:run", _INFERENCE,
            details="Standard output gets the text (prompt included) as it is written, and nothing else."),
-    Action("info", "show what is known about a model", _CLI + "info:run", (_model(nargs="?", default="last"),), key="i"),
+    Action("info", "show what is known about a model", _CLI + "info:run", _LAST_MODEL, key="i"),
     Action("list", "list the models of the workspace", _CLI + "listing:run"),
     Action("delete", "move models to the trash", _CLI + "delete:run",
            (_model("models to delete", nargs="+"), Argument("yes", ("-y", "--yes"), "flag", "do not ask")), key="d"),
     Action("estimate", "what a model costs: size, memory, time", _CLI + "estimate:run", _CONFIG),
     Action("inputs list", "list the texts there are", _CLI + "inputs:list_texts"),
     Action("inputs add", "copy texts into the workspace", _CLI + "inputs:add",
-           (Argument("source", kind="path", metavar="PATH|-|URL", help="a file, a folder, a .gz, standard input or a URL"),
+           (Argument("source", kind="path", metavar="PATH|-|URL",
+                     help="a file, a folder, a .gz, standard input or a URL"),
             Argument("name", ("--name",), "text", "what to call the text", metavar="NAME"))),
     Action("inputs fetch", "download a well-known text", _CLI + "inputs:fetch",
            (Argument("name", kind="known_text", metavar="NAME", help="its name in `babytui inputs list`"),)),
     Action("runs", "list training runs and how they stand", _CLI + "runs:list_runs"),
-    Action("attach", "watch a run", _CLI + "runs:attach", (_run("?", "last"),)),
-    Action("pause", "let a run wait", _CLI + "runs:pause", (_run("?", "last"),), key="p"),
-    Action("resume", "let a paused run go on, or continue a stopped one", _CLI + "runs:resume", (_run("?", "last"),), key="r"),
-    Action("stop", "end a run and keep its model", _CLI + "runs:stop", (_run("?", "last"),), key="s"),
-    Action("checkpoint", "let a run save its state now", _CLI + "runs:checkpoint", (_run("?", "last"),), key="c"),
+    Action("attach", "watch a run", _CLI + "runs:attach", _RUN),
+    Action("pause", "let a run wait", _CLI + "runs:pause", _RUN, key="p"),
+    Action("resume", "let a paused run go on, or continue a stopped one", _CLI + "runs:resume", _RUN, key="r"),
+    Action("stop", "end a run and keep its model", _CLI + "runs:stop", _RUN, key="s"),
+    Action("checkpoint", "let a run save its state now", _CLI + "runs:checkpoint", _RUN, key="c"),
     Action("doctor", "check this machine and the workspace", _CLI + "doctor:run"),
 )
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from babytui import workspace_choice
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class Baby:
     """A model with its tokenizer. config, tokenizer and params are plain data; `model` is engine.model.Model."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, guid: str = "", name: str = "", workspace: Workspace | None = None):
+    def __init__(self, model: Any, tokenizer: Any, *, guid: str = "", name: str = "",
+                 workspace: Workspace | None = None):
         self.model = model
         self.tokenizer = tokenizer
         self.guid = guid
@@ -62,22 +64,22 @@ class Baby:
         """What the model expects after each token: (T, V)."""
         return self.model.logits(self.encode(text_or_ids))
 
-    def stream(self, prompt: str | Iterable[int] = "", max_tokens: int = 500, *, temperature: float = 1.0, top_k: int = 0,
-               top_p: float = 1.0, min_p: float = 0.0, repetition: float = 1.0, seed: int | None = None,
-               cache: bool | None = None) -> Iterator[str]:
+    def stream(self, prompt: str | Iterable[int] = "", max_tokens: int = 500, *, temperature: float = 1.0,
+               top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, repetition: float = 1.0,
+               seed: int | None = None, cache: bool | None = None) -> Iterator[str]:
         """The continuation of `prompt`, piece by piece as it is written. Closing the iterator stops it."""
         return iter(self.generate(prompt, max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
                                   repetition=repetition, seed=seed, cache=cache))
 
-    def generate(self, prompt: str | Iterable[int] = "", max_tokens: int = 500, *, temperature: float = 1.0, top_k: int = 0,
-                 top_p: float = 1.0, min_p: float = 0.0, repetition: float = 1.0, seed: int | None = None,
-                 cache: bool | None = None) -> Generation:
+    def generate(self, prompt: str | Iterable[int] = "", max_tokens: int = 500, *, temperature: float = 1.0,
+                 top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, repetition: float = 1.0,
+                 seed: int | None = None, cache: bool | None = None) -> Generation:
         """As `stream`, with what a face needs to know: seed, times, tokens. seed None draws one and tells it;
         cache None takes the model's infr_cache."""
         from engine.generate import Sampler
 
         seed = secrets.randbits(32) if seed is None else seed
-        sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition=repetition, seed=seed)
+        sampler = Sampler(temperature, top_k, top_p, min_p, repetition, seed)
         return Generation(self, prompt, max_tokens, sampler, self.config.infr_cache if cache is None else cache)
 
 
@@ -155,8 +157,8 @@ class Generation:
                 return
 
     def completion(self) -> dict[str, Any]:
-        """The completion file's content (FORMATS: prompt, generation, inference_…), then the receipt under our own keys."""
-        sampler = {key: getattr(self.sampler, key) for key in ("temperature", "top_k", "top_p", "min_p", "repetition", "seed")}
+        """What a completion file holds: prompt, generation, inference_…, then the sampler under a key of our own."""
+        sampler = asdict(self.sampler)
         return {"prompt": self.prompt, "generation": self.text, "inference_max_tokens": self.max_tokens,
                 "inference_total_time": self.seconds, "inference_cache": self.cache, "babytui_sampler": sampler}
 

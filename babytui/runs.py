@@ -40,7 +40,7 @@ SHIPPED = "baby"  # the name of the model that comes with the package
 LIVE = ("starting", "running", "paused")
 OVER = ("finished", "stopped", "failed", "died")
 _GRACE = 10.0  # seconds a new worker has to take its lock
-_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+THREADS = ("OPENBLAS_NUMTHREADS", "OMP_NUMTHREADS", "MKL_NUMTHREADS", "VECLIB_MAXIMUMTHREADS")
 _children: list[subprocess.Popen[bytes]] = []  # kept so that finished ones are reaped
 
 
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What was asked for: guid, name, created, config, texts, dataset, prompt, time_budget. {} when it is unreadable."""
+        """What was asked for: guid, name, created, config, texts, dataset, prompt, time_budget. {} if unreadable."""
         try:
             plan = orjson.loads((self.dir / "plan.json").read_bytes())
         except (OSError, orjson.JSONDecodeError):
@@ -169,13 +169,15 @@ class Run:
             raise RunError(f"{self.name} is finished; there is nothing left to continue.")
         elif status in OVER:
             if not list((self.dir / "checkpoints").glob("*.safetensors")):
-                raise RunError(f"{self.name} {_past(status)} before its first checkpoint; start it again with babytui train.")
+                raise RunError(f"{self.name} {_past(status)} before its first checkpoint; start it again with babytui "
+                               "train.")
             _launch(self, resume=True)
         return self
 
 
-def start(workspace: Workspace, config: Config, texts: Sequence[str | os.PathLike[str]] = (), *, name: str | None = None,
-          prompt: str = "", time_budget: float | None = None, steps: int | None = None) -> Run:
+def start(workspace: Workspace, config: Config, texts: Sequence[str | os.PathLike[str]] = (), *,
+          name: str | None = None, prompt: str = "", time_budget: float | None = None,
+          steps: int | None = None) -> Run:
     """Begin a run in its own process and return when it has begun.
 
     texts: paths, or names of texts in the workspace or shipped ones; none: what `texts.default` finds.
@@ -264,7 +266,7 @@ def _environment(config: dict[str, Any]) -> dict[str, str]:
     environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [environment.get("PYTHONPATH")])])
     with contextlib.suppress(TypeError, ValueError):
         if cores := int(config.get("c_device_cpu_cores", 0)):  # 0 = all, which is what BLAS does unless told otherwise
-            environment.update(dict.fromkeys(_THREADS, str(min(cores, len(os.sched_getaffinity(0))))))
+            environment.update(dict.fromkeys(THREADS, str(min(cores, len(os.sched_getaffinity(0))))))
     return environment
 
 
@@ -307,4 +309,5 @@ def _last_line(run: Run) -> str:
 
 
 def _past(status: str) -> str:
-    return {"finished": "is finished", "stopped": "was stopped", "failed": "failed", "died": "died"}.get(status, "is " + status)
+    words = {"finished": "is finished", "stopped": "was stopped", "failed": "failed", "died": "died"}
+    return words.get(status, "is " + status)

@@ -48,8 +48,8 @@ def _one(workspace: Workspace, name: str | os.PathLike[str]) -> list[Path]:
 
     if plain in catalogue.names():
         raise NotFound(f"{plain} has not been fetched yet; `babytui inputs fetch {plain}` downloads it.")
-    raise NotFound(f"There is no text {shown(plain)}: no such file, and none of that name in {workspace.inputs} or among "
-                   "those that ship; `babytui inputs list` shows what there is.")
+    raise NotFound(f"There is no text {shown(plain)}: no such file, and none of that name in {workspace.inputs} or "
+                   "among those that ship; `babytui inputs list` shows what there is.")
 
 
 def shipped() -> dict[str, Path]:

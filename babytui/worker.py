@@ -89,15 +89,16 @@ class Worker:
         except MemoryError:
             message = "The machine has too little memory for this; lower batch_size, n_ctx or n_emb."
         except Exception as error:
-            message = f"Training met an unexpected error ({type(error).__name__}: {error}); see {self.run.dir / 'worker.log'}."
+            log = self.run.dir / "worker.log"
+            message = f"Training met an unexpected error ({type(error).__name__}: {error}); see {log}."
         traceback.print_exc()
         self._fail(message)
         return 1
 
     def _fail(self, message: str) -> None:
         try:
-            end = events.End(step=self.step, reason="failed", train_loss=None, validation_loss=None, tokens=0, seconds=0,
-                             message=message)
+            end = events.End(step=self.step, reason="failed", train_loss=None, validation_loss=None, tokens=0,
+                             seconds=0, message=message)
             self._write(events.Alarm(step=self.step, name="failed", message=message))
             self._write(end)
             self.journal.close()
@@ -120,7 +121,8 @@ class Worker:
         del text
         self.model = Model.create(config, len(self.tokenizer.vocab))
         self.trainer = Trainer(self.model, self.tokenizer, ids, prompt=self.plan.get("prompt", ""),
-                               dataset=self.plan.get("dataset", ""), resume=state, time_budget=self.plan.get("time_budget"))
+                               dataset=self.plan.get("dataset", ""), resume=state,
+                               time_budget=self.plan.get("time_budget"))
         self._steps()
 
     def _steps(self) -> None:
@@ -191,9 +193,12 @@ class Worker:
             for old in sorted(folder.glob("step_*.safetensors"))[:-KEEP]:
                 old.unlink()
         except (OSError, BabyError) as error:
-            self._write(events.Alarm(step=self.step, name="checkpoint", message=f"The checkpoint was not saved: {error}"))
+            self._alarm(f"The checkpoint was not saved: {error}")
             return
         self._write(events.Checkpoint(step=self.step, path=f"checkpoints/{path.name}", reason=reason))
+
+    def _alarm(self, message: str) -> None:
+        self._write(events.Alarm(step=self.step, name="checkpoint", message=message))
 
     def _last_checkpoint(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The newest checkpoint that is whole. RunError when there is none or the text is another."""
@@ -201,10 +206,11 @@ class Worker:
             try:
                 arrays, meta = checkpoint.read(path)
             except FormatError as error:
-                self._write(events.Alarm(step=self.step, name="checkpoint", message=f"{error} The one before it is used."))
+                self._alarm(f"{error} The one before it is used.")
                 continue
             if meta.get("text_sha256") != self.digest:
-                raise RunError("The text has changed since this run was started; put the old one back, or start a new run.")
+                raise RunError("The text has changed since this run was started; put the old one back, or start a new "
+                               "run.")
             return arrays, meta
         raise RunError("There is no checkpoint to continue from; start the run again with babytui train.")
 

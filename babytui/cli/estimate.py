@@ -21,7 +21,8 @@ def run(arguments: Any) -> int:
     text = texts.read(paths)
     tokenizer = registry.tokenizer.get(config.c_tokenizer).fit(text)
     out.line("measuring this machine…")
-    found = estimate(config, vocab_size=len(tokenizer.vocab), text_tokens=len(tokenizer.pieces(text)), speed=calibrate(config))
+    found = estimate(config, vocab_size=len(tokenizer.vocab), text_tokens=len(tokenizer.pieces(text)),
+                     speed=calibrate(config))
     out.clear()
     if arguments.json:
         out.data({"parameters": found.parameters, "model_file_bytes": found.model_file_bytes,

@@ -33,9 +33,10 @@ def run(arguments: Any) -> int:
                                seed=arguments.seed, cache=False if arguments.no_cache else None)
     interrupted = _stream(generation, out)
     if arguments.json:
-        out.data({"guid": baby.guid, "prompt": generation.prompt, "generation": generation.text, "tokens": generation.count,
-                  "seconds": generation.seconds, "prefill_seconds": generation.prefill_seconds,
-                  "tokens_per_second": generation.tokens_per_second, "seed": generation.seed, "cache": generation.cache})
+        out.data({"guid": baby.guid, "prompt": generation.prompt, "generation": generation.text,
+                  "tokens": generation.count, "seconds": generation.seconds,
+                  "prefill_seconds": generation.prefill_seconds, "tokens_per_second": generation.tokens_per_second,
+                  "seed": generation.seed, "cache": generation.cache})
     out.say(f"{generation.count} tokens in {seconds(generation.seconds)}, {generation.tokens_per_second:.0f} tokens/s, "
             f"seed {generation.seed}")
     if not (arguments.no_save or shipped):

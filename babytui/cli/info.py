@@ -23,7 +23,8 @@ def run(arguments: Any) -> int:
     if (live.dir / "plan.json").is_file():
         shown["status"] = live.status()
     if arguments.json:
-        out.data({**shown, "report": entry.report, "files": [str(path) for path in entry.files], "problems": entry.problems})
+        out.data({**shown, "report": entry.report, "files": [str(path) for path in entry.files],
+                  "problems": entry.problems})
         return 0
     for line in _lines(entry, shown, out):
         out.print(line)
@@ -34,9 +35,10 @@ def run(arguments: Any) -> int:
 
 def facts(entry: Any) -> dict[str, Any]:
     """What --json prints for a model, in info and in list."""
-    return {"guid": entry.guid, "name": entry.name, "parameters": entry.parameters, "validation_loss": entry.validation_loss,
-            "train_loss": entry.train_loss, "tokens": entry.tokens, "dataset": entry.dataset, "created": entry.created,
-            "bytes": entry.bytes, "has_model": entry.has_model, "config": entry.config}
+    return {"guid": entry.guid, "name": entry.name, "parameters": entry.parameters,
+            "validation_loss": entry.validation_loss, "train_loss": entry.train_loss, "tokens": entry.tokens,
+            "dataset": entry.dataset, "created": entry.created, "bytes": entry.bytes, "has_model": entry.has_model,
+            "config": entry.config}
 
 
 def age(config: dict[str, Any]) -> str:

@@ -2,7 +2,3 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from babytui import texts, workspace_choice
-from babytui.cli.output import Output, size, table

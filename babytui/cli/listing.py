@@ -21,8 +21,8 @@ def run(arguments: Any) -> int:
         out.data([{**facts(entry), "status": status.get(entry.guid)} for entry in entries])
         return 0
     if not entries:
-        out.say(f"There are no models in {workspace.root}; `babytui train` makes one, `babytui inference baby` talks to the "
-                "one that ships.")
+        out.say(f"There are no models in {workspace.root}; `babytui train` makes one, `babytui inference baby` talks "
+                "to the one that ships.")
         return 0
     rows = [("GUID", "NAME", "MODEL", "PARAMS", "VAL", "TOKENS", "TEXT", "CREATED", "SIZE", "RUN")]
     for entry in entries:

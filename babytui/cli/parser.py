@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 from babytui import actions
 from engine.errors import UsageError
 
-WORKSPACE_HELP = ("folder of models and runs, or 'same' for the current folder; without it $BABYTUI_WORKSPACE, else the "
-                  "current folder if it holds settings/ or models/, else ~/babytui")
+WORKSPACE_HELP = ("folder of models and runs, or 'same' for the current folder; without it $BABYTUI_WORKSPACE, else "
+                  "the current folder if it holds settings/ or models/, else ~/babytui")
 GROUPS = {"inputs": "the texts to learn from: list, add, fetch"}
 DEFAULTS: dict[str, Any] = {"workspace": None, "json": False, "quiet": False, "no_color": False}
 EPILOG = """A GUID may be given as the start of one, a name, or 'last'; 'baby' is the model that ships.
@@ -56,8 +56,10 @@ def _unrecognized(word: str, arguments: argparse.Namespace) -> UsageError:
 
 def duration(text: str) -> float:
     """Seconds from 90, 60s, 5m, 1h or 1h30m."""
-    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
-    seconds = sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+    number = r"(\d+(?:\.\d+)?)"
+    found = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", text.strip().lower())
+    parts = found.groups() if found else ()
+    seconds = sum(float(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
     if not 0 < seconds < 1e9:
         raise argparse.ArgumentTypeError(f"'{text}' is not a time such as 60s, 5m or 1h")
     return seconds
@@ -139,9 +141,11 @@ def build() -> Parser:
         where = verbs
         if len(words) == 2:
             if words[0] not in groups:
-                group = verbs.add_parser(words[0], help=GROUPS[words[0]], description=GROUPS[words[0]], allow_abbrev=False)
+                about = GROUPS[words[0]]
+                group = verbs.add_parser(words[0], help=about, description=about, allow_abbrev=False)
                 _common(group)
-                groups[words[0]] = group.add_subparsers(dest="sub", metavar="COMMAND", required=True, parser_class=Parser)
+                groups[words[0]] = group.add_subparsers(dest="sub", metavar="COMMAND", required=True,
+                                                        parser_class=Parser)
             where = groups[words[0]]
         sub = where.add_parser(words[-1], help=action.help, allow_abbrev=False, epilog=action.details or None,
                                description=action.help[:1].upper() + action.help[1:] + ".")
@@ -153,7 +157,7 @@ def build() -> Parser:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The arguments, with `action` (None: no verb was given) and every common option. UsageError when they are wrong."""
+    """The arguments, with `action` (None: no verb was given) and every common option. UsageError if they are wrong."""
     try:
         arguments, rest = build().parse_known_args(argv)
     except argparse.ArgumentError as error:

@@ -42,8 +42,9 @@ def list_runs(arguments: Any) -> int:
         rows = [("GUID", "NAME", "STATUS", "STEP", "LOSS", "VAL", "TEXT", "STARTED")]
         for run in found:
             of = f"/{run['steps']}" if run["steps"] else ""
-            rows.append((run["guid"][:8], run["name"][:24], run["status"], f"{run['step']}{of}", loss(run["train_loss"]),
-                         loss(run["validation_loss"]), run["dataset"][:20], date(run["created"])))
+            rows.append((run["guid"][:8], run["name"][:24], run["status"], f"{run['step']}{of}",
+                         loss(run["train_loss"]), loss(run["validation_loss"]), run["dataset"][:20],
+                         date(run["created"])))
         for line in table(rows, right=(3, 4, 5)):
             out.print(line)
     return 0

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from babytui.cli.output import Output
-from engine.config import Config, preset
-from engine.errors import FormatError, NotFound, UsageError
+from engine.config import Config, preset, unknown
+from engine.errors import UsageError
+from store import configs
+from store.atomic import shown_path
+from store.reading import read_json
 from store.workspace import Workspace
 
 MAX_BYTES = 1 << 20
+_FOREIGN = {"runtime", "c_optimizer", "c_device_gpu_cuda"}  # of the earlier program, without a meaning here
 
 
 def config_of(arguments: Any, workspace: Workspace, out: Output) -> Config:
-    """The configuration: a file or a preset, else settings/current.json, else the defaults; then --set, then --steps."""
+    """The configuration: a file or a preset, else settings/current.json, else the defaults; then --set and --steps."""
     if arguments.config and arguments.preset:
         raise UsageError("--config and --preset both say where to start; give one of them.")
     if arguments.config:
-        config = Config.read(_read(Path(arguments.config).expanduser()), strict=False)
+        config = _read(Path(arguments.config).expanduser(), out)
     elif arguments.preset:
         config = preset(arguments.preset)
     elif current := workspace.current():
@@ -34,20 +37,12 @@ def config_of(arguments: Any, workspace: Workspace, out: Output) -> Config:
     return Config.read(changes, base=config).validate()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise FormatError(f"{path} is too large for a config file.")
-        raw = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise NotFound(f"There is no config file {path}.") from None
-    except OSError as error:
-        raise NotFound(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is not a config file: it is not JSON ({error}).") from None
-    if not isinstance(raw, dict):
-        raise FormatError(f"{path} is not a config file: it does not hold one JSON object.")
-    return raw
+def _read(path: Path, out: Output) -> Config:
+    config = configs.import_config(read_json(path, MAX_BYTES), shown_path(path.name))
+    for key in config.extra:
+        if key not in _FOREIGN and not str(key).startswith("babytui_"):
+            out.warn(f"! {shown_path(path.name)}: {unknown(key)} It is ignored.")
+    return config
 
 
 def _assignment(text: str) -> tuple[str, str]:

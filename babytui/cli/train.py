@@ -39,9 +39,10 @@ def finish(watch: Watch, out: Output, json: bool) -> None:
     elif end is not None and end.reason != "failed":
         out.print(run.guid)
     if watch.left:
-        out.say(f"{run.name} goes on; `babytui attach {run.guid[:8]}` watches it, `babytui stop {run.guid[:8]}` ends it.")
+        out.say(f"{run.name} goes on; `babytui attach {run.guid[:8]}` watches it, `babytui stop {run.guid[:8]}` ends "
+                "it.")
     elif end is not None and end.reason != "failed":
-        how = {"finished": "finished", "time": "used its time", "stopped": "was stopped and kept"}.get(end.reason, end.reason)
-        out.say(f"{run.name} {how}: {end.step} steps in {seconds(end.seconds)}, training loss {loss(end.train_loss)}, "
-                f"validation loss {loss(end.validation_loss)}.")
+        how = {"finished": "finished", "time": "used its time", "stopped": "was stopped and kept"}[end.reason]
+        out.say(f"{run.name} {how}: {end.step} steps in {seconds(end.seconds)}, training loss "
+                f"{loss(end.train_loss)}, validation loss {loss(end.validation_loss)}.")
         out.say(f"Talk to it:  babytui inference {run.guid[:8]} --prompt '…'\nLook at it:  babytui info {run.guid[:8]}")

@@ -89,9 +89,8 @@ class Watch:
 
     def take(self, event: events.Event) -> None:
         """Remember an event without showing it."""
-        name = {events.Start: "start", events.Step: "step", events.Evaluation: "evaluation", events.End: "end"}.get(type(event))
-        if name:
-            setattr(self, name, event)
+        if event.kind in ("start", "step", "evaluation", "end"):
+            setattr(self, event.kind, event)
         if isinstance(event, events.Start):
             self.end = None  # an End before it was of the time before the run was resumed
 
@@ -157,13 +156,14 @@ class Watch:
         of = f"/{self.start.steps}" if self.start and not self._budget else ""
         remaining = step.seconds * (1 - fraction) / fraction if fraction > 0 else None
         validation = self.evaluation.validation_loss if self.evaluation else None
-        return (f"{step.step}{of}  loss {loss(step.loss)} · val {loss(validation)} · {count(round(step.tokens_per_second))} "
-                f"tokens/s · {seconds(remaining)} left")
+        speed = count(round(step.tokens_per_second))
+        return (f"{step.step}{of}  loss {loss(step.loss)} · val {loss(validation)} · {speed} tokens/s · "
+                f"{seconds(remaining)} left")
 
     def _verdict(self, interrupted: bool) -> int:
         if self.end is None:
-            self.out.warn(f"babytui: {self.run.name} died; `babytui resume {self.run.guid[:8]}` continues it from its last "
-                          f"checkpoint, and {self.run.dir / 'worker.log'} may say why.")
+            self.out.warn(f"babytui: {self.run.name} died; `babytui resume {self.run.guid[:8]}` continues it from its "
+                          f"last checkpoint, and {self.run.dir / 'worker.log'} may say why.")
             return 1
         if self.end.reason == "failed":
             self.out.warn(f"babytui: {self.end.message}")
