@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ _REASONS = {
     errno.EACCES: "permission is denied; check who owns the file and its folder",
     errno.EPERM: "the operation is not permitted; check who owns the file and its folder",
     errno.EROFS: "the disk is read-only; use another workspace",
+    errno.EFBIG: "it would be larger than the system allows",
     errno.ENOENT: "it or its folder does not exist",
     errno.ENOTDIR: "a part of its path is a file where a folder should be",
     errno.EISDIR: "a folder of that name is in the way",
@@ -65,7 +65,7 @@ def replacing(path: str | Path, *, overwrite: bool = True) -> Iterator[BinaryIO]
     errors become StoreError; after any error the temporary file is gone and the old file untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:

@@ -77,7 +77,7 @@ def read(path: str | Path, limit: int = LIMIT) -> tuple[dict[str, np.ndarray], d
                 array = np.empty(entry["shape"], _DTYPES[entry["dtype"]])
                 view = array.reshape(-1).view(np.uint8)
                 for start in range(0, view.size, _BLOCK):
-                    part = memoryview(view[start:start + _BLOCK])
+                    part = view[start:start + _BLOCK].data
                     if file.readinto(part) != len(part):  # type: ignore[attr-defined]
                         raise FormatError(f"{name} ends too early; it is cut off.")
                     digest.update(part)
@@ -91,24 +91,24 @@ def read(path: str | Path, limit: int = LIMIT) -> tuple[dict[str, np.ndarray], d
 
 def _header(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> bytes:
     """The header with zeros for the checksum, padded to 8 bytes as the format asks."""
+    name = shown_path(path.name)
     try:
         text = json.dumps(meta, ensure_ascii=False)
-        text.encode()
+        check_depth(text.encode(), name)
     except (TypeError, ValueError, RecursionError) as error:
-        raise FormatError(f"{shown_path(path.name)} was not written: its meta data is not plain data ({error}).") from None
-    check_depth(text.encode(), shown_path(path.name))
+        raise FormatError(f"{name} was not written: its meta data is not plain data ({error}).") from None
     table: dict[str, Any] = {"__metadata__": {"sha256": _NO_SUM, "babytui": text}}
     offset = 0
     for key, array in arrays.items():
         dtype = _NAMES.get(array.dtype.newbyteorder("<").str)
         if dtype is None or key == "__metadata__":
-            raise FormatError(f"{shown_path(path.name)} was not written: {shown(key)} cannot be kept as {array.dtype}.")
+            raise FormatError(f"{name} was not written: {shown(key)} cannot be kept as {array.dtype}.")
         table[key] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
         offset += array.nbytes
     header = json.dumps(table, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     if len(header) > _HEADER:
-        raise FormatError(f"{shown_path(path.name)} was not written: it has too many arrays or too much meta data.")
+        raise FormatError(f"{name} was not written: it has too many arrays or too much meta data.")
     return header
 
 
@@ -117,7 +117,7 @@ def _blocks(array: np.ndarray) -> list[memoryview]:
     import numpy as np
 
     flat = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-    return [memoryview(flat[start:start + _BLOCK]) for start in range(0, flat.size, _BLOCK)]
+    return [flat[start:start + _BLOCK].data for start in range(0, flat.size, _BLOCK)]
 
 
 def _parse(header: bytes, name: str) -> tuple[dict[str, Any], dict[str, Any], int]:

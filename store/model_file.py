@@ -224,7 +224,8 @@ class _Reader:
     def key(self) -> str:
         if self.peek() != b'"':
             self.broken()
-        match = STRING.match(self.buf, self.pos, self.window(_NAME))
+        stop = self.window(_NAME)
+        match = STRING.match(self.buf, self.pos, stop)
         if match is None:
             self.fail(f"has a key that is cut off or longer than {_NAME} bytes")
         self.pos = match.end()
@@ -253,7 +254,8 @@ class _Reader:
             self.broken()
         if first in b'"{tf':
             self.fail(f"is {_WORDS[first]}, not a list of numbers, a number or null")
-        match = _SCALAR.match(self.buf, self.pos, self.window(_NAME))
+        stop = self.window(_NAME)
+        match = _SCALAR.match(self.buf, self.pos, stop)
         number = self.loads(match[0] if match else b"")
         self.pos = match.end() if match else self.pos
         if self.dtype is None:
@@ -298,8 +300,10 @@ class _Reader:
             found = self.buf.find(mark, self.pos, stop)
             stop = found if found >= 0 else stop
         end = self.buf.rfind(b"]", self.pos, stop) + 1
-        before = self.buf[max(end - 80, 0):end - 1].rstrip()
-        if end and not before:  # more space than anybody writes
+        if end == 0:
+            return None
+        before = self.buf[max(end - 80, self.pos):end - 1].rstrip()
+        if not before:  # more space than anybody writes
             return None
         if before.endswith(b"]"):  # that was the end of the whole array
             end = self.buf.rfind(b"]", self.pos, end - 1) + 1

@@ -1,0 +1,76 @@
+"""The lock: held exactly while a process that took it lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from store.atomic import StoreError
+from store.lock import Lock
+
+
+def test_one_holder_at_a_time(tmp_path):
+    path = tmp_path / "lock"
+    assert not Lock.held(path) and not path.exists()
+    first, second = Lock(path), Lock(path)
+    assert first.acquire() and first.acquire()
+    assert Lock.held(path) and Lock.owner(path) == os.getpid()
+    assert not second.acquire()
+    first.release()
+    first.release()
+    assert not Lock.held(path) and Lock.owner(path) is None
+    with second:
+        assert Lock.held(path)
+        with pytest.raises(StoreError, match="another process"), first:
+            pass
+    assert not Lock.held(path)
+
+
+def test_a_killed_process_holds_nothing(tmp_path):
+    path = tmp_path / "lock"
+    code = ("import sys, time; from store.lock import Lock; lock = Lock(sys.argv[1]); assert lock.acquire(); "
+            "print('ok', flush=True); time.sleep(60)")
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"ok\n"
+        assert Lock.held(path) and Lock.owner(path) == process.pid
+        assert not Lock(path).acquire()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not Lock.held(path)
+        again = Lock(path)
+        assert again.acquire()
+        again.release()
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_a_lock_that_was_moved_away_does_not_count(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    old = Lock(run / "lock")
+    assert old.acquire()
+    run.rename(tmp_path / "trash")
+    assert not Lock.held(run / "lock")
+    run.mkdir()
+    new = Lock(run / "lock")
+    assert new.acquire() and Lock.held(tmp_path / "trash" / "lock")
+    old.release()
+    new.release()
+
+
+def test_no_folder_and_a_link(tmp_path):
+    with pytest.raises(StoreError, match="does not exist"):
+        Lock(tmp_path / "no" / "lock").acquire()
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / "lock").symlink_to(tmp_path / "target")
+    with pytest.raises(StoreError):
+        Lock(tmp_path / "lock").acquire()
+    assert (tmp_path / "target").read_text() == "precious"
