@@ -134,7 +134,7 @@ def _parse(header: bytes, name: str) -> tuple[dict[str, Any], dict[str, Any], in
         if key == "__metadata__":
             continue
         shape = entry.get("shape") if isinstance(entry, dict) else None
-        if not isinstance(shape, list) or len(shape) > MAX_DEPTH or entry.get("dtype") not in _DTYPES or not all(
+        if not isinstance(shape, list) or len(shape) > MAX_DEPTH or entry.get("dtype") not in [*_DTYPES] or not all(
                 type(n) is int and 0 <= n < 1 << 48 for n in shape):
             raise FormatError(f"{name}: {shown(key)} has no valid dtype and shape.")
         end = offset + math.prod(shape) * int(_DTYPES[entry["dtype"]][2:])

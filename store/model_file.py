@@ -240,7 +240,7 @@ class _Reader:
                 self.fail("holds a number that is too large")
             if b"NaN" in text or b"Inf" in text:
                 self.fail("holds a number that is not finite")
-            self.fail("is not valid JSON; the file is damaged")
+            self.fail("is not valid JSON or mixes numbers and lists; the file is damaged")
 
     def value(self) -> Any:
         """The array, number or None of a tensor; in counting mode its shape."""
