@@ -74,6 +74,13 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
     return found
 
 
+def cores(config: Config) -> int:
+    """Processes that training will use on this machine: c_device_cpu_cores, at most those there are, one on a GPU."""
+    if config.c_device == "gpu":
+        return 1
+    return min(config.c_device_cpu_cores or backend.cores(), backend.cores())
+
+
 def suggested_rate(rate: float, old_batch: int, new_batch: int) -> float:
     """The learning rate that goes with a changed batch size: LR_new = LR_old · B_new / B_old (arXiv 1706.02677)."""
     return rate * new_batch / old_batch
@@ -106,7 +113,7 @@ def calibrate(config: Config, seconds: float = 0.5) -> float:
             begun = time.perf_counter()
             gradients.reset()
             model.loss_and_gradients(inputs, targets, gradients)
-            optimizer.step(model.params.flat, gradients.finish(), 1e-6)
+            optimizer.step(model.params.flat, gradients.finish(), 1e-6, 1.0, 1)
             took = time.perf_counter() - begun
             spent += took
             best = min(best, took)
@@ -135,11 +142,12 @@ def _training_bytes(config: Config, vocab_size: int, parameters: int, trained: i
     size = np.dtype(backend.COMPUTE[config.d_type]).itemsize
     masters = parameters if config.d_type == "fp16" else 0
     T = config.n_ctx
-    sequences = -(-config.batch_size // data.shards(config))
+    lanes = data.lanes(config, trained)
+    sequences = max(piece.stop - piece.start for lane in lanes for piece in lane) * min(len(lanes), cores(config))
     saved = sum(kind.saved(config, T) for kind in _variants(config)) + 5 * T * config.n_emb  # norms, residuals
     peak = max(kind.flops(config, T) / (2 * max(config.n_emb, 1)) for kind in _variants(config)) / 4  # one layer at work
     passing = sequences * (config.n_layers * saved + 3 * T * vocab_size + 6 * T * config.n_emb + peak)
-    return round(size * (parameters + masters + 3 * trained + passing))
+    return round(size * (parameters + masters + (2 + len(lanes)) * trained + passing))
 
 
 def _state_numbers(config: Config) -> int:

@@ -54,6 +54,10 @@ class Model:
         self.extra: dict[str, Any] = {}
         self.arena = Arena()
         self.blocks = [Block(i, config, self.dtype) for i in range(config.n_layers)]
+        self.bind()
+
+    def bind(self) -> None:
+        """Let the blocks take their views of the weights; needed when those have moved."""
         for block in self.blocks:
             block.bind(self.params)
 

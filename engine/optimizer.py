@@ -13,41 +13,47 @@ from engine.parameters import Parameters
 
 BETAS = (0.9, 0.99)
 EPS = 1e-8
-_BLOCK = 1 << 15  # elements: the five arrays of a block stay in the cache over all passes
+BLOCK = 1 << 15  # elements: the arrays of a block stay in the cache over all passes
 
 
-def global_norm(gradient: Array) -> float:
-    """The Euclidean norm of a flat gradient; not finite when any element is not."""
-    if gradient.dtype == np.float64:
-        return sqrt(float(xp.dot(gradient, gradient)))
-    norm = float(xp.dot(gradient, gradient))
-    if isfinite(norm):
-        return sqrt(norm)
-    return float(xp.linalg.norm(gradient.astype(np.float64)))  # the squares overflow before the elements do
+def squared_sums(x: Array) -> float:
+    """Σ x² of a flat array, in float64 where the squares overflow first; not finite when an element is not."""
+    total = float(xp.dot(x, x))
+    if isfinite(total) or x.dtype == np.float64:
+        return total
+    wide = x.astype(np.float64)
+    return float(xp.dot(wide, wide))
 
 
 class AdamW:
-    """p ← p - rate · (m̂/(√v̂ + ε) + decay · p), decay on matrices only. Moments are flat like the weights."""
+    """p ← p - rate · (m̂/(√v̂ + ε) + decay · p), decay on matrices only.
 
-    def __init__(self, params: Parameters, decay: float):
+    moments: flat m and v of params.trained numbers, updated in place; fresh ones when None.
+    """
+
+    def __init__(self, params: Parameters, decay: float, moments: tuple[Array, Array] | None = None):
         self.params = params
         self.decay = decay
-        self.m = backend.zeros(params.trained, params.dtype)
-        self.v = backend.zeros(params.trained, params.dtype)
-        self.steps = 0
-        self._scratch = [backend.zeros(min(_BLOCK, max(params.trained, 1)), params.dtype) for _ in range(2)]
+        if moments is None:
+            moments = backend.zeros(params.trained, params.dtype), backend.zeros(params.trained, params.dtype)
+        self.m, self.v = moments
+        self._scratch = [backend.zeros(min(BLOCK, max(params.trained, 1)), params.dtype) for _ in range(2)]
 
-    def step(self, weights: Array, gradient: Array, rate: float, scale: float = 1.0) -> None:
-        """One update of `weights` (flat, trained part first) in place. The gradient is multiplied by `scale`."""
-        self.steps += 1
+    def step(self, weights: Array, gradient: Array, rate: float, scale: float, updates: int,
+             part: slice | None = None) -> None:
+        """Update number `updates` (from 1) of `weights` in place, both flat; the gradient is multiplied by `scale`.
+
+        part: only this range of elements.
+        """
         b1, b2 = BETAS
-        unbias1, unbias2 = 1 - b1**self.steps, 1 - b2**self.steps
+        unbias1, unbias2 = 1 - b1**updates, 1 - b2**updates
         size = rate * sqrt(unbias2) / unbias1
         eps = EPS * sqrt(unbias2)
-        edges = sorted({*range(0, self.params.trained, _BLOCK), self.params.decayed, self.params.trained})
+        first, last = (part.start, min(part.stop, self.params.trained)) if part else (0, self.params.trained)
+        edges = sorted({*range(first, last, BLOCK), min(max(self.params.decayed, first), last), last})
         for start, end in zip(edges, edges[1:], strict=False):
-            part = slice(start, end)
-            g, m, v, p = gradient[part], self.m[part], self.v[part], weights[part]
+            here = slice(start, end)
+            g, m, v, p = gradient[here], self.m[here], self.v[here], weights[here]
             t, u = self._scratch[0][: end - start], self._scratch[1][: end - start]
             m *= b1
             xp.multiply(g, (1 - b1) * scale, out=t)

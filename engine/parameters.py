@@ -62,15 +62,18 @@ class Parameters(Mapping[str, Array]):
             end += -(-t.size // _ALIGN) * _ALIGN
             self.trained = end if not t.frozen else self.trained
             self.decayed = end if t.decayed else self.decayed
-        self.flat = backend.zeros(end, dtype)
-        self.joined = self.views(self.flat)
+        self.move(backend.zeros(end, dtype))
+
+    def move(self, flat: Array) -> None:
+        """Let `flat` be the weights: every view is made anew on it. Its contents are not touched."""
+        self.flat = flat
+        self.joined = self.views(flat)
         self._named: dict[str, Array] = {}
-        for t in tensors:
-            self._named[t.name] = self.joined[t.name]
+        for t in self.tensors.values():
             if t.parts:
-                del self._named[t.name]
-                for part, index in t.parts:
-                    self._named[stem(t.name) + part] = self.joined[t.name][index]
+                self._named |= {stem(t.name) + part: self.joined[t.name][index] for part, index in t.parts}
+            else:
+                self._named[t.name] = self.joined[t.name]
 
     def views(self, flat: Array) -> dict[str, Array]:
         """The tensors of a buffer laid out like `flat`, by joined name."""
@@ -133,9 +136,9 @@ class Gradients:
     The first value given to a tensor after `reset` is written, later ones are added: nothing has to be zeroed.
     """
 
-    def __init__(self, params: Parameters):
+    def __init__(self, params: Parameters, flat: Array | None = None):
         self.params = params
-        self.flat = backend.zeros(params.trained, params.dtype)
+        self.flat = backend.zeros(params.trained, params.dtype) if flat is None else flat
         self.joined = params.views(self.flat)
         self._fresh = set(self.joined)
 

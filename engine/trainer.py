@@ -22,8 +22,8 @@ from engine.backend import Array, host, xp
 from engine.errors import FormatError
 from engine.generate import Sampler, stream
 from engine.model import Model
-from engine.optimizer import AdamW, LossScaler, global_norm
-from engine.parameters import Gradients
+from engine.optimizer import LossScaler
+from engine.parallel import Team
 from engine.tokenizer._base import Tokenizer
 
 EVALUATIONS = 20  # in a run
@@ -36,24 +36,20 @@ class Trainer:
     """One run of `model` over the encoded text `ids` (T,).
 
     prompt: begins every sample. resume: what `state()` returned. time_budget: seconds of training after which the run
-    ends. `step`, `tokens` and `seconds` (without pauses) tell how far it is; `steps` is the plan.
+    ends. cores: processes to use; the result is the same for any number. `step`, `tokens` and `seconds` (without pauses) tell how far it is; `steps` is the plan.
     """
 
     def __init__(self, model: Model, tokenizer: Tokenizer, ids: np.ndarray, *, prompt: str = "", dataset: str = "",
                  resume: tuple[Mapping[str, np.ndarray], Mapping[str, Any]] | None = None,
-                 time_budget: float | None = None, sample_tokens: int = 160):
+                 time_budget: float | None = None, sample_tokens: int = 160, cores: int = 1):
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
         self.prompt, self.dataset, self.sample_tokens = prompt, dataset, sample_tokens
         self.split = data.split(ids, self.config)
         self.windows = data.Windows(self.split.train, self.config)
         self.steps = self.config.n_steps or self.windows.steps(self.config.n_epochs)
         self.time_budget = time_budget
-        self.gradients = Gradients(model.params)
-        self.optimizer = AdamW(model.params, self.config.r_decay)
         self.scaler = LossScaler(self.config.d_type == "fp16")
-        halves = model.storage is not model.dtype
-        self.master = model.params.flat.copy() if halves else model.params.flat
-        self.shards = data.shards(self.config)
+        self.team = Team(model, cores)
         self.step, self.seconds = 0, 0.0
         self.rate_factor = 1.0
         self.train_loss: float | None = None
@@ -90,29 +86,31 @@ class Trainer:
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays (weights and moments by tensor name) and plain data that `resume` goes on from, copied."""
         arrays = {}
-        buffers = {"weights": self.master, "m": self.optimizer.m, "v": self.optimizer.v}
-        for kind, flat in buffers.items():
+        for kind, flat in self._buffers().items():
             for name, view in self.model.params.views(flat).items():
                 arrays[f"{kind}/{name}"] = np.array(host(view))
         return arrays, {
-            "step": self.step, "seconds": self.seconds, "rate_factor": self.rate_factor, "updates": self.optimizer.steps,
+            "step": self.step, "seconds": self.seconds, "rate_factor": self.rate_factor, "updates": self.team.updates,
             "scaler": self.scaler.state(), "losses": list(self._losses), "train_loss": self.train_loss,
             "validation_loss": self.validation_loss, "rises": self._rises, "bad": self._bad,
             "config": self.config.to_dict(extra=False),
         }
 
+    def _buffers(self) -> dict[str, Array]:
+        return {"weights": self.team.shared.master, "m": self.team.shared.m, "v": self.team.shared.v}
+
     def _restore(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        buffers = {"weights": self.master, "m": self.optimizer.m, "v": self.optimizer.v}
-        for kind, flat in buffers.items():
+        for kind, flat in self._buffers().items():
             for name, view in self.model.params.views(flat).items():
                 value = arrays.get(f"{kind}/{name}")
                 if value is None or value.shape != view.shape:
                     raise FormatError(f"The checkpoint does not fit this model: {kind}/{name} is missing or has "
                                       "another shape.")
                 view[...] = xp.asarray(value)
-        self._publish()
+        self.model.params.flat[...] = self.team.shared.master
+        self.model.round()
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
-        self.rate_factor, self.optimizer.steps = float(meta["rate_factor"]), int(meta["updates"])
+        self.rate_factor, self.team.updates = float(meta["rate_factor"]), int(meta["updates"])
         self.scaler.restore(meta["scaler"])
         self._losses, self.train_loss = list(meta["losses"]), meta["train_loss"]
         self.validation_loss, self._rises, self._bad = meta["validation_loss"], int(meta["rises"]), int(meta["bad"])
@@ -120,6 +118,12 @@ class Trainer:
     # The run ----------------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[events.Event]:
+        try:
+            yield from self._run()
+        finally:
+            self.team.close()
+
+    def _run(self) -> Iterator[events.Event]:
         config = self.config
         yield events.Start(step=self.step, config=config.to_dict(extra=False), parameters=self.model.n_parameters,
                            vocab_size=self.model.vocab_size, steps=self.steps,
@@ -151,16 +155,15 @@ class Trainer:
     def _advance(self) -> Iterator[events.Event]:
         begun = time.perf_counter()
         rate = self.learning_rate
-        loss = self._gradient()
-        norm = global_norm(self.gradients.finish()) / self.scaler.scale
+        inputs, targets = self.windows.batch(self.step)
+        loss, norm = self.team.gradient(self.step, inputs, targets, self.scaler.scale)
+        norm /= self.scaler.scale
         good = isfinite(norm) and isfinite(loss)
+        unscale = 1 / self.scaler.scale
         self.scaler.update(overflowed=not good)
         if good:
-            scale = 1 / self.scaler.scale
-            if self.config.r_clip and norm > self.config.r_clip:
-                scale *= self.config.r_clip / norm
-            self.optimizer.step(self.master, self.gradients.flat, rate, scale)
-            self._publish()
+            clip = self.config.r_clip / norm if self.config.r_clip and norm > self.config.r_clip else 1.0
+            self.team.update(rate, unscale * clip)
             self._losses.append(loss)
             self._bad = 0
         self.step += 1
@@ -182,27 +185,8 @@ class Trainer:
         took = sum(seconds for seconds, _ in self._recent)
         return sum(tokens for _, tokens in self._recent) / took if took else 0.0
 
-    def _gradient(self) -> float:
-        """Fills the gradients of this step's batch; returns its mean loss."""
-        inputs, targets = self.windows.batch(self.step)
-        self.gradients.reset()
-        total = 0.0
-        for shard, rows in enumerate(np.array_split(np.arange(len(inputs)), self.shards)):
-            share = len(rows) / len(inputs)
-            part = slice(rows[0], rows[-1] + 1)
-            total += share * self.model.loss_and_gradients(
-                xp.asarray(inputs[part]), xp.asarray(targets[part]), self.gradients, step=self.step, shard=shard,
-                scale=share * self.scaler.scale)
-        return total
-
-    def _publish(self) -> None:
-        """Give the model the master weights, rounded to its storage type."""
-        if self.master is not self.model.params.flat:
-            self.model.params.flat[...] = self.master
-            self.model.round()
-
     def _culprit(self, loss: float) -> str:
-        for name, view in self.gradients.joined.items():
+        for name, view in self.team.named.items():
             if not bool(xp.isfinite(view).all()):
                 return f"The gradient of {name}"
         return "The loss" if not isfinite(loss) else "The gradient norm"

@@ -1,0 +1,255 @@
+"""One optimizer step over several processes, bit for bit the same for any number of them.
+
+The batch is cut into lanes and each lane into pieces that fit the cache; both depend on the configuration only. A
+process works on whole lanes, into a gradient buffer per lane. Gradients are then folded from the first lane to the last,
+squared sums are kept per block and added up in order, and AdamW is element-wise: who does which part changes nothing.
+
+Weights, gradients and moments lie in one shared mapping of an unlinked file, so nothing is copied between processes and
+nothing is left behind by a crash. A worker ends when its pipe closes, which happens when its parent dies however it dies.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from math import fsum, isfinite, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import backend, data
+from engine.backend import Array, xp
+from engine.config import Config
+from engine.errors import RunError
+from engine.model import Model
+from engine.optimizer import BLOCK, AdamW, squared_sums
+from engine.parameters import Gradients
+
+_COMMAND = struct.Struct("<cqdd")  # what, step or count, two numbers
+_DONE = b"+"
+_ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class Shared:
+    """The arrays of a run: the model's weights, master weights (halves only), moments, lanes' gradients, the batch."""
+
+    def __init__(self, model: Model, lanes: int, fd: int | None = None, *, share: bool = False):
+        self.fd, params = fd, model.params
+        B, T, P = model.config.batch_size, model.config.n_ctx, params.trained
+        halves = model.storage is not model.dtype
+        shapes: list[tuple[str, tuple[int, ...], Any]] = [
+            ("weights", (len(params.flat),), params.dtype), ("master", (len(params.flat) if halves else 0,), params.dtype),
+            ("m", (P,), params.dtype), ("v", (P,), params.dtype), ("gradients", (lanes, P), params.dtype),
+            ("sums", (-(-P // BLOCK),), np.float64), ("losses", (lanes,), np.float64),
+            ("inputs", (B, T), np.int64), ("targets", (B, T), np.int64)]
+        offsets, end = [], 0
+        for _, shape, dtype in shapes:
+            offsets.append(end)
+            end += -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // 64) * 64
+        memory = self._map(max(end, 1)) if share or fd is not None else None
+        for (name, shape, dtype), offset in zip(shapes, offsets, strict=True):
+            if memory is None:
+                array = backend.zeros(int(np.prod(shape)), dtype).reshape(shape)
+            else:
+                array = np.frombuffer(memory, dtype, int(np.prod(shape)), offset).reshape(shape)
+            setattr(self, name, array)
+        if fd is None:
+            self.weights[...] = params.flat
+        params.move(self.weights)
+        model.bind()
+        if not halves:
+            self.master = self.weights
+        elif fd is None:
+            self.master[...] = self.weights
+
+    weights: Array
+    master: Array
+    m: Array
+    v: Array
+    gradients: Array
+    sums: Array
+    losses: Array
+    inputs: Array
+    targets: Array
+
+    def _map(self, size: int) -> mmap.mmap:
+        if self.fd is None:
+            with tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
+                file.truncate(size)
+                self.fd = os.dup(file.fileno())
+        return mmap.mmap(self.fd, size)
+
+
+class Hand:
+    """What one process does in a step, on its lanes and its share of the flat buffers."""
+
+    def __init__(self, model: Model, shared: Shared, rank: int, ranks: int):
+        self.model, self.shared = model, shared
+        self.lanes = data.lanes(model.config, model.params.trained)
+        self.mine = np.array_split(np.arange(len(self.lanes)), ranks)[rank]
+        self.gradients = {int(lane): Gradients(model.params, shared.gradients[lane]) for lane in self.mine}
+        self.optimizer = AdamW(model.params, model.config.r_decay, (shared.m, shared.v))
+        blocks = len(shared.sums)
+        self.blocks = range(rank * blocks // ranks, (rank + 1) * blocks // ranks)
+
+    def gradient(self, step: int, scale: float) -> None:
+        """Fill the gradients and the loss of each own lane for the shared batch."""
+        batch = len(self.shared.inputs)
+        for lane, gradients in self.gradients.items():
+            gradients.reset()
+            loss = 0.0
+            for number, rows in enumerate(self.lanes[lane]):
+                share = (rows.stop - rows.start) / batch
+                loss += share * self.model.loss_and_gradients(
+                    xp.asarray(self.shared.inputs[rows]), xp.asarray(self.shared.targets[rows]), gradients, step=step,
+                    shard=lane << 16 | number, scale=share * scale)
+            gradients.finish()
+            self.shared.losses[lane] = loss
+
+    def fold(self) -> None:
+        """Add up the lanes over the own blocks, first to last, into lane 0; keep the squared sum of each block."""
+        lanes = self.shared.gradients
+        for block in self.blocks:
+            part = slice(block * BLOCK, (block + 1) * BLOCK)
+            total = lanes[0, part]
+            for lane in range(1, len(lanes)):
+                total += lanes[lane, part]
+            self.shared.sums[block] = squared_sums(total)
+
+    def update(self, rate: float, scale: float, updates: int) -> None:
+        """AdamW over the own blocks."""
+        shared = self.shared
+        for block in self.blocks:
+            part = slice(block * BLOCK, (block + 1) * BLOCK)
+            self.optimizer.step(shared.master, shared.gradients[0], rate, scale, updates, part)
+            if shared.master is not shared.weights:
+                shared.weights[part] = shared.master[part].astype(self.model.storage)
+
+
+class Team:
+    """The processes of a run. `cores` is the most that are used; more than there are lanes are never started."""
+
+    def __init__(self, model: Model, cores: int = 1):
+        self.model = model
+        lanes = data.lanes(model.config, model.params.trained)
+        ranks = 1 if model.config.c_device == "gpu" else max(1, min(cores, len(lanes)))
+        self.shared = Shared(model, len(lanes), share=ranks > 1)
+        self.updates = 0
+        self.hand = Hand(model, self.shared, 0, ranks)
+        self.named = Gradients(model.params, self.shared.gradients[0]).joined  # the folded gradient by tensor name
+        self._workers = [Worker(model, self.shared, rank, ranks) for rank in range(1, ranks)]
+
+    @property
+    def processes(self) -> int:
+        """How many processes work, this one included."""
+        return 1 + len(self._workers)
+
+    def gradient(self, step: int, inputs: Array, targets: Array, scale: float) -> tuple[float, float]:
+        """(mean loss, norm of scale · gradient) of a batch (B, T); the gradient is left in lane 0."""
+        self.shared.inputs[...], self.shared.targets[...] = inputs, targets
+        self._all(b"g", step, scale)
+        self._all(b"f")
+        # adding up in order gives the same bits whoever computed the parts
+        norm = sqrt(total) if isfinite(total := fsum(host_list(self.shared.sums))) else total
+        return fsum(host_list(self.shared.losses)), norm
+
+    def update(self, rate: float, scale: float) -> None:
+        """One AdamW step with the gradient times `scale`."""
+        self.updates += 1
+        self._all(b"u", self.updates, rate, scale)
+
+    def _all(self, what: bytes, step: int = 0, a: float = 0.0, b: float = 0.0) -> None:
+        for worker in self._workers:
+            worker.send(_COMMAND.pack(what, step, a, b))
+        perform(self.hand, what, step, a, b)
+        for worker in self._workers:
+            worker.wait()
+
+    def close(self) -> None:
+        """End the workers. The weights stay where they are."""
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+
+
+def host_list(values: Array) -> list[float]:
+    """A small array as Python floats."""
+    return backend.host(values).tolist()
+
+
+def perform(hand: Hand, what: bytes, step: int, a: float, b: float) -> None:
+    """One command of the protocol."""
+    if what == b"g":
+        hand.gradient(step, a)
+    elif what == b"f":
+        hand.fold()
+    else:
+        hand.update(a, b, step)
+
+
+class Worker:
+    """A child process, seen from its parent."""
+
+    def __init__(self, model: Model, shared: Shared, rank: int, ranks: int):
+        take, self._to = os.pipe()
+        self._from, give = os.pipe()
+        assert shared.fd is not None
+        root = str(Path(__file__).resolve().parents[1])
+        environment = {**os.environ, **dict.fromkeys(_ENVIRONMENT, "1"),
+                       "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
+        plan = json.dumps({"config": dict(model.config.values), "vocab_size": model.vocab_size, "rank": rank, "ranks": ranks,
+                           "fds": [take, give, shared.fd]})
+        self._process = subprocess.Popen([sys.executable, "-c", "from engine.parallel import work; work()", plan],
+                                         pass_fds=(take, give, shared.fd), env=environment, stdin=subprocess.DEVNULL)
+        os.close(take)
+        os.close(give)
+        self.wait()
+
+    def send(self, message: bytes) -> None:
+        """Ask for something; `wait` says when it is done."""
+        try:
+            os.write(self._to, message)
+        except BrokenPipeError:
+            raise self._dead() from None
+
+    def wait(self) -> None:
+        """Until the worker has done what it was asked. RunError when it died."""
+        if os.read(self._from, 1) != _DONE:
+            raise self._dead()
+
+    def _dead(self) -> RunError:
+        code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return RunError(f"A worker process of this run died ({how}); the run cannot go on: resume it from its checkpoint.")
+
+    def close(self) -> None:
+        """Close the pipes, at which the worker ends, and wait for it."""
+        os.close(self._to)
+        os.close(self._from)
+        self._process.wait()
+
+
+def work(arguments: Sequence[str] | None = None) -> None:
+    """The child process: take commands from the pipe until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c is the parent's to answer
+    plan = json.loads((arguments or sys.argv[1:])[0])
+    take, give, fd = plan["fds"]
+    model = Model(Config.read(plan["config"]), plan["vocab_size"])
+    lanes = data.lanes(model.config, model.params.trained)
+    hand = Hand(model, Shared(model, len(lanes), fd), plan["rank"], plan["ranks"])
+    try:
+        os.write(give, _DONE)
+        while message := os.read(take, _COMMAND.size):
+            what, step, a, b = _COMMAND.unpack(message)
+            perform(hand, what, step, a, b)
+            os.write(give, _DONE)
+    except BrokenPipeError:
+        pass  # the parent is gone
