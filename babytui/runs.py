@@ -62,7 +62,7 @@ class Run:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What was asked for: guid, name, created, config, texts, dataset, prompt, time_budget. {} if unreadable."""
+        """What was asked for: guid, name, created, config, texts, notes, dataset, … {} if unreadable."""
         try:
             plan = orjson.loads((self.dir / "plan.json").read_bytes())
         except (OSError, orjson.JSONDecodeError):
@@ -190,13 +190,15 @@ def start(workspace: Workspace, config: Config, texts: Sequence[str | os.PathLik
         config = config.replace(n_steps=steps)
     config.validate()
     paths = find.find(workspace, texts)
-    find.check(config, paths, prompt)
+    text = find.read(paths)
+    find.check(config, text.text, prompt)
     dataset = find.dataset(paths)
     workspace.ensure()
     taken = {entry.name for entry in workspace.entries()}
     run = Run(workspace, new_guid())
     plan = {"guid": run.guid, "name": _name(name, dataset, taken), "created": time.time(), "config": config.to_dict(),
-            "texts": [str(path) for path in paths], "dataset": dataset, "prompt": prompt, "time_budget": time_budget}
+            "texts": [str(path) for path in paths], "notes": list(text.notes), "dataset": dataset, "prompt": prompt,
+            "time_budget": time_budget}
     try:
         run.dir.mkdir(parents=True, mode=0o700)
         atomic.write_json(run.dir / "plan.json", plan)

@@ -1,84 +1,91 @@
-"""Which texts a run learns from: paths, the workspace's own by name, and those that ship."""
+"""Which texts there are and which a run learns from: paths, the workspace's own by name, and those that ship."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from engine.config import Config, shown
-from engine.errors import NotFound, TextError
+from engine.errors import NotFound, TextError, UsageError
+from inputs import catalogue, reading
+from inputs.reading import Text
+from store import atomic
 from store.workspace import Workspace
 
 CHECKED_CHARACTERS = 4_000_000  # a longer text is not too short for anything
+DEFAULT = "nursery"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A text that can be named. kind: own (in the workspace), shipped, or web (`path` is None: fetch it first)."""
+
+    name: str
+    kind: str
+    bytes: int | None
+    title: str
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class Added:
+    """A text that was put into the workspace; notes say what was done to it, a sentence each."""
+
+    path: Path
+    notes: tuple[str, ...]
+
+
+def available(workspace: Workspace) -> list[Known]:
+    """The workspace's own texts, those that ship, then those on the web that were not fetched."""
+    own = [Known(path.stem, "own", path.stat().st_size, "", path) for path in workspace.texts()]
+    names = {text.name for text in own}
+    return own + [Known(entry.name, entry.kind, entry.bytes, entry.title, entry.path)
+                  for entry in catalogue.entries()
+                  if entry.name not in names and (entry.path is None or entry.path.is_file())]
 
 
 def find(workspace: Workspace, names: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
-    """The files that `names` mean: a path, else a text in the workspace's inputs/, else one that ships.
+    """The files and folders that `names` mean: a path, else a text in the workspace's inputs/, else one that ships.
 
     Without names: the texts in the workspace's inputs/, else the nursery text. NotFound says what there is.
     """
     if not names:
-        return workspace.texts() or [shipped()["nursery"]]
-    found: list[Path] = []
-    for name in names:
-        for path in _one(workspace, name):
-            if path not in found:
-                found.append(path)
-    return found
+        return workspace.texts() or _one(workspace, DEFAULT)
+    return list(dict.fromkeys(path for name in names for path in _one(workspace, name)))
 
 
 def _one(workspace: Workspace, name: str | os.PathLike[str]) -> list[Path]:
     path = Path(name).expanduser()
-    if path.is_dir():
-        texts = sorted(p for p in path.rglob("*.txt") if p.is_file())
-        if not texts:
-            raise NotFound(f"The folder {path} holds no .txt file.")
-        return [p.absolute() for p in texts]
     if path.exists():
         return [path.absolute()]
     plain = str(name)
-    own = {p.name: p for p in workspace.texts()}
-    for candidate in (plain, plain + ".txt"):
-        if candidate in own:
-            return [own[candidate].absolute()]
-    if plain in shipped():
-        return [shipped()[plain]]
-    from inputs import catalogue
-
-    if plain in catalogue.names():
-        raise NotFound(f"{plain} has not been fetched yet; `babytui inputs fetch {plain}` downloads it.")
+    for known in available(workspace):
+        if plain in (known.name, f"{known.name}.txt"):
+            if known.path is None:
+                raise NotFound(f"{plain} has not been fetched yet; `babytui inputs fetch {plain}` downloads it.")
+            return [known.path.absolute()]
     raise NotFound(f"There is no text {shown(plain)}: no such file, and none of that name in {workspace.inputs} or "
                    "among those that ship; `babytui inputs list` shows what there is.")
 
 
-def shipped() -> dict[str, Path]:
-    """The texts that come with babytui, by name."""
-    from inputs import catalogue
-
-    return catalogue.shipped()
-
-
-def read(paths: Sequence[Path]) -> str:
+def read(paths: Sequence[Path]) -> Text:
     """The texts one after the other. TextError for what is not text."""
-    from inputs.reading import read_texts
-
-    return read_texts(list(paths))
+    return reading.read_texts(list(paths))
 
 
 def dataset(paths: Sequence[Path]) -> str:
     """What a set of texts is called: the file's stem, or the first one's and how many more."""
-    stems = [path.stem for path in paths]
+    stems = [reading.safe_name(path.name if path.is_dir() else path.stem) for path in paths]
     return "+".join(stems) if len(stems) <= 2 else f"{stems[0]}+{len(stems) - 1}"
 
 
-def check(config: Config, paths: Sequence[Path], prompt: str = "") -> None:
-    """TextError when these texts cannot be learnt with this configuration, or lack symbols of the prompt."""
+def check(config: Config, text: str, prompt: str = "") -> None:
+    """TextError when a text cannot be learnt with this configuration, or lacks symbols of the prompt."""
     from engine import data, registry
 
-    text = read(paths)
-    if not text.strip():
-        raise TextError("The text is empty; there is nothing to learn from.")
     if len(text) > CHECKED_CHARACTERS:
         return
     tokenizer = registry.tokenizer.get(config.c_tokenizer).fit(text)
@@ -86,3 +93,37 @@ def check(config: Config, paths: Sequence[Path], prompt: str = "") -> None:
     if missing := tokenizer.missing(prompt):
         few = ", ".join(map(repr, missing[:8]))
         raise TextError(f"The prompt has symbols that the text does not have: {few}; leave them out.")
+
+
+def add(workspace: Workspace, source: str, name: str | None = None,
+        progress: Callable[[int, int | None], None] | None = None) -> Added:
+    """Copy a file, a folder (as one text), standard input ("-") or a web address into inputs/, as UTF-8."""
+    if source.startswith(("http://", "https://")):
+        from inputs.fetching import fetch as download
+
+        last = unquote(urlsplit(source).path).rstrip("/").rsplit("/", 1)[-1]
+        text = reading.read_bytes(last or "text", download(source, progress))
+    else:
+        text = reading.read_text(source if source == "-" else Path(source).expanduser())
+    return _keep(workspace, text, name)
+
+
+def fetch(workspace: Workspace, name: str, progress: Callable[[int, int | None], None] | None = None) -> Added:
+    """Download a text of the catalogue into inputs/. NotFound, TextError (also when offline)."""
+    from inputs.fetching import fetch as download
+
+    entry = catalogue.find(name)
+    return _keep(workspace, reading.read_bytes(f"{entry.name}.txt", download(entry, progress)), entry.name)
+
+
+def _keep(workspace: Workspace, text: Text, name: str | None) -> Added:
+    stem = reading.safe_name(name.removesuffix(".txt")) if name else text.name
+    path = workspace.inputs / f"{stem}.txt"
+    data = text.text.encode("utf-8", "surrogatepass")
+    if path.exists():
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            return Added(path, (*text.notes, f"{stem} was there already."))
+        raise UsageError(f"There is another text called {stem} in {workspace.inputs}; give this one a --name.")
+    workspace.ensure()
+    atomic.write_bytes(path, data, overwrite=False)
+    return Added(path, text.notes)

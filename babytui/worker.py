@@ -84,21 +84,25 @@ class Worker:
         try:
             self._train()
             return 0
-        except BabyError as error:
-            message = str(error)
-        except MemoryError:
-            message = "The machine has too little memory for this; lower batch_size, n_ctx or n_emb."
         except Exception as error:
-            log = self.run.dir / "worker.log"
-            message = f"Training met an unexpected error ({type(error).__name__}: {error}); see {log}."
-        traceback.print_exc()
-        self._fail(message)
-        return 1
+            traceback.print_exc()
+            self._fail(self._sentence(error))
+            return 1
+
+    def _sentence(self, error: Exception) -> str:
+        if isinstance(error, BabyError):
+            return str(error)
+        if isinstance(error, MemoryError):
+            return "The machine has too little memory for this; lower batch_size, n_ctx or n_emb."
+        log = self.run.dir / "worker.log"
+        return f"Training met an unexpected error ({type(error).__name__}: {error}); see {log}."
 
     def _fail(self, message: str) -> None:
         try:
-            end = events.End(step=self.step, reason="failed", train_loss=None, validation_loss=None, tokens=0,
-                             seconds=0, message=message)
+            done = self.trainer
+            end = events.End(step=self.step, reason="failed", train_loss=done.train_loss if done else None,
+                             validation_loss=done.validation_loss if done else None, tokens=done.tokens if done else 0,
+                             seconds=done.seconds if done else 0, message=message)
             self._write(events.Alarm(step=self.step, name="failed", message=message))
             self._write(end)
             self.journal.close()
@@ -112,7 +116,7 @@ class Worker:
         from engine.trainer import Trainer
 
         config = Config.read(self.plan.get("config"), strict=False)
-        text = texts.read([Path(path) for path in self.plan["texts"]])
+        text = texts.read([Path(path) for path in self.plan["texts"]]).text
         self.digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         state = self._last_checkpoint() if self.resume else None
         kind = registry.tokenizer.get(config.c_tokenizer)

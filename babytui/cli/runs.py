@@ -55,7 +55,7 @@ def attach(arguments: Any) -> int:
     run = _find(arguments)
     recent, offset = run.tail(HISTORY)
     watch = Watch(run, arguments.out, offset=offset, owner=False)
-    for event in recent:
+    for event in (*run.events(0, 1 << 16)[0], *recent):  # the beginning has the plan, the end the present
         watch.take(event)
     if run.alive:
         arguments.out.say(f"Watching {run.name} ({run.status()}); ctrl+c leaves it.")

@@ -17,6 +17,8 @@ def run(arguments: Any) -> int:
     config = config_of(arguments, workspace, out)
     started = runs.start(workspace, config, arguments.input or [], name=arguments.name, prompt=arguments.prompt or "",
                          time_budget=arguments.time)
+    for note in started.plan.get("notes", []):
+        out.say(note)
     if arguments.detach:
         if arguments.json:
             out.data(Watch(started, out).result())
@@ -36,7 +38,7 @@ def finish(watch: Watch, out: Output, json: bool) -> None:
     run, end = watch.run, watch.end
     if json:
         out.data(watch.result())
-    elif end is not None and end.reason != "failed":
+    elif watch.left or (end is not None and end.reason != "failed"):
         out.print(run.guid)
     if watch.left:
         out.say(f"{run.name} goes on; `babytui attach {run.guid[:8]}` watches it, `babytui stop {run.guid[:8]}` ends "

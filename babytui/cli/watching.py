@@ -13,7 +13,7 @@ from engine import events
 
 SPARSE_SECONDS = 10.0  # between two progress lines that cannot be redrawn
 REDRAW_SECONDS = 0.1
-QUESTION = "\nThe run goes on. [s] stop it and keep the model, [b] leave it in the background, [c] carry on watching? "
+QUESTION = "The run goes on: [s]top and keep it, leave it in the [b]ackground, [c]arry on watching? "
 
 
 class Watch:
@@ -72,8 +72,10 @@ class Watch:
                 time.sleep(0.05)
 
     def _ask(self) -> str:
+        if not self.owner:
+            return "b"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            return "s" if self.owner else "b"
+            return "s"
         self.out.end_line()
         while True:
             print(QUESTION, end="", file=sys.stderr, flush=True)
@@ -81,7 +83,7 @@ class Watch:
                 answer = sys.stdin.readline()
             except KeyboardInterrupt:
                 print(file=sys.stderr)
-                return "s" if self.owner else "b"
+                return "s"
             if not answer:
                 return "b"  # the terminal is gone
             if answer.strip().lower()[:1] in ("s", "b", "c"):

@@ -1,0 +1,75 @@
+"""One registry of actions, and the command line generated from it."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from babytui import actions
+from babytui.cli import parser
+from engine.errors import UsageError
+
+
+def test_every_action_can_be_run_and_parsed():
+    names = [action.name for action in actions.ACTIONS]
+    assert len(names) == len(set(names))
+    for action in actions.offered(actions.CLI):
+        assert callable(action.function())
+        needed = ["x" for a in action.arguments if not a.flags and a.nargs in (None, "+")]
+        given = parser.parse([*action.name.split(), *needed])
+        assert given.action is action and given.json is False
+
+
+def test_keys_are_distinct():
+    keys = [action.key for action in actions.ACTIONS if action.key]
+    assert len(keys) == len(set(keys))
+
+
+def test_common_options_before_and_after_the_verb():
+    for words in (["--json", "--workspace", "w", "-q", "list"], ["list", "-q", "--json", "--workspace", "w"],
+                  ["-q", "inputs", "--json", "list", "--workspace", "w"]):
+        given = parser.parse(words)
+        assert (given.json, given.quiet, given.workspace, given.no_color) == (True, True, "w", False)
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("train", {"preset": "6m", "set": {"n_layers": 2, "c_shuffle": True}, "input": ["a b.txt"], "detach": True,
+               "prompt": "--x", "steps": 7}),
+    ("inference", {"guid": "abc", "prompt": "It's", "temperature": 0.5, "tokens": 500, "no_cache": True}),
+    ("delete", {"guid": ["a", "b"], "yes": True}),
+    ("inputs add", {"source": "-", "name": "mine"}),
+])
+def test_a_command_line_parses_back_to_its_values(name, values):
+    line = actions.command_line(name, values, workspace="same")
+    given = parser.parse(shlex.split(line)[1:])
+    assert given.action.name == name and given.workspace == "same"
+    for key, value in values.items():
+        if isinstance(value, dict):
+            assert given.set == ["n_layers=2", "c_shuffle=true"]
+        else:
+            assert getattr(given, key) == value
+
+
+def test_defaults_are_left_out_and_unknown_values_refused():
+    assert actions.command_line("inference", {"guid": "last", "tokens": 500}) == "babytui inference"
+    with pytest.raises(KeyError):
+        actions.command_line("list", {"speed": 3})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("60s", 60), ("5m", 300), ("1h", 3600), ("1h30m", 5400),
+                                               ("1.5m", 90)])
+def test_durations(text, seconds):
+    assert parser.duration(text) == seconds
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("trian", "did you mean 'train'"), ("train --stpes 3", "did you mean --steps"), ("train --steps x", "whole number"),
+    ("train --steps 0", "at least 1"), ("train --time soon", "60s"), ("delete", "needs GUID"), ("inputs", "COMMAND"),
+    ("inputs lsit", "did you mean 'list'"), ("--jsn list", "did you mean --json"), ("inference --top-p 2", "0 to 1"),
+    ("list this", "does not know 'this'"), ("inference a b", "does not know 'b'"), ("inference --seed", "argument"),
+])
+def test_wrong_usage_is_one_sentence(words, said):
+    with pytest.raises(UsageError) as caught:
+        parser.parse(words.split())
+    assert said in str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,182 @@
+"""A real run in its own process: start, pause, resume, checkpoint, stop, die, continue."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from babytui import runs
+from engine import events
+from engine.config import Config
+from engine.errors import ConfigError, NotFound, RunError, TextError, UsageError
+from store.lock import Lock
+from store.workspace import Workspace
+
+TINY = {"n_layers": 1, "n_emb": 8, "head_size": 8, "n_heads": 2, "n_ctx": 8, "batch_size": 4}
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for: {what}"
+        time.sleep(0.01)
+
+
+def of_kind(run: runs.Run, kind: type) -> list:
+    return [event for event in run.events()[0] if isinstance(event, kind)]
+
+
+def commands(run: runs.Run) -> list[str]:
+    return [event.command for event in of_kind(run, events.Control)]
+
+
+def test_a_run_from_start_to_its_artifacts(trained):
+    workspace, run = trained
+    told = run.events()[0]
+    assert isinstance(told[0], events.Start) and told[0].dataset == "cats"
+    assert isinstance(told[-1], events.End) and told[-1].reason == "finished" and told[-1].step == 30
+    assert [event.step for event in told if isinstance(event, events.Step)] == list(range(1, 31))
+    assert any(isinstance(event, events.Checkpoint) and event.reason == "end" for event in told)
+    assert all(event.text.startswith("The") for event in told if isinstance(event, events.Sample))
+    entry = workspace.entry("tiny")
+    assert entry.guid == run.guid and entry.has_model and not entry.problems
+    assert entry.validation_loss == pytest.approx(told[-1].validation_loss)
+    for kind in ("config", "tokenizer", "model", "report", "completion"):
+        assert workspace.path(kind, run.guid).is_file()
+    assert workspace.last()["last_uuid"] == run.guid
+    report = json.loads(workspace.path("report", run.guid).read_text())
+    assert report["dataset"] == "cats" and report["babytui_steps"] == 30
+    assert len(report["batch_logs"]) == 30 and report["batch_logs"][0].startswith("Epoch 1/")
+    config = json.loads(workspace.path("config", run.guid).read_text())
+    assert config["runtime"]["model_params"] == told[0].parameters and config["s_head"] == 8
+
+
+def test_pause_resume_checkpoint_rate_stop(long_run):
+    run = long_run
+    assert run.alive and run.status() in runs.LIVE
+    until(lambda: of_kind(run, events.Step), "a first step")
+    run.command("pause")
+    until(lambda: run.status() == "paused", "pause")
+    paused_at = of_kind(run, events.Control)[-1].step
+    run.command("pause")  # again changes nothing
+    run.command("learning_rate", 0.002)
+    until(lambda: "learning_rate" in commands(run), "learning rate")
+    assert commands(run) == ["pause", "learning_rate"]
+    assert max(event.step for event in run.events()[0]) == paused_at
+    run.command("resume")
+    until(lambda: run.status() == "running", "resume")
+    until(lambda: of_kind(run, events.Step)[-1].step > paused_at, "steps after resuming")
+    rate = next(event.learning_rate for event in of_kind(run, events.Step) if event.step == paused_at + 1)
+    assert rate == pytest.approx(0.002, rel=1e-3)
+    run.command("checkpoint")
+    until(lambda: any(c.reason == "command" and c.step > paused_at for c in of_kind(run, events.Checkpoint)), "checkpoint")
+    run.command("stop")
+    assert run.wait(30) == "stopped"
+    end = of_kind(run, events.End)[-1]
+    assert end.reason == "stopped" and run.workspace.entry(run.guid).has_model
+    assert len(list((run.dir / "checkpoints").glob("*.safetensors"))) <= 2
+    with pytest.raises(RunError, match="not running"):
+        run.command("pause")
+
+
+def test_a_killed_run_is_seen_as_dead_and_continues(long_run):
+    run = long_run
+    until(lambda: of_kind(run, events.Step), "a first step")
+    run.command("checkpoint")
+    until(lambda: of_kind(run, events.Checkpoint), "checkpoint")
+    saved = of_kind(run, events.Checkpoint)[-1].step
+    os.kill(Lock.owner(run.dir / "lock"), signal.SIGKILL)
+    until(lambda: not run.alive, "death")
+    assert run.status() == "died"
+    assert not run.workspace.entry(run.guid).has_model
+    run.resume()
+    until(lambda: len(of_kind(run, events.Start)) == 2, "the second start")
+    assert of_kind(run, events.Start)[-1].step == saved
+    until(lambda: run.status() == "running", "running again")
+    run.command("stop")
+    assert run.wait(30) == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_signal_stops_and_keeps(long_run, number):
+    until(lambda: of_kind(long_run, events.Step), "a first step")
+    os.kill(Lock.owner(long_run.dir / "lock"), number)
+    assert long_run.wait(30) == "stopped"
+    assert long_run.workspace.entry(long_run.guid).has_model
+
+
+def test_a_hang_up_changes_nothing(long_run):
+    until(lambda: of_kind(long_run, events.Step), "a first step")
+    os.kill(Lock.owner(long_run.dir / "lock"), signal.SIGHUP)
+    seen = of_kind(long_run, events.Step)[-1].step
+    until(lambda: of_kind(long_run, events.Step)[-1].step > seen, "more steps")
+
+
+def test_following_ends_with_the_run(tmp_path, text_file):
+    run = runs.start(Workspace(tmp_path / "w"), Config.read(TINY), [text_file], steps=5)
+    kinds = [event.kind for event in run]
+    assert kinds[0] == "start" and kinds[-1] == "end" and kinds.count("step") == 5
+
+
+def test_time_budget(tmp_path, text_file):
+    run = runs.start(Workspace(tmp_path / "w"), Config.read(TINY), [text_file], steps=10_000_000, time_budget=0.05)
+    assert list(run)[-1].reason == "time" and run.status() == "finished"
+
+
+def test_finding_runs(long_run):
+    workspace = long_run.workspace
+    assert runs.find(workspace, "last") == runs.find(workspace, long_run.guid[:6]) == long_run
+    assert runs.find(workspace, long_run.name) == long_run
+    assert [run.guid for run in runs.all_runs(workspace)] == [long_run.guid]
+    with pytest.raises(NotFound):
+        runs.find(workspace, "nobody")
+    with pytest.raises(RunError, match="train"):
+        workspace.delete(long_run.guid)
+    with pytest.raises(UsageError):
+        long_run.command("dance")
+    with pytest.raises(UsageError):
+        long_run.command("learning_rate", float("nan"))
+
+
+def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, text_file):
+    workspace = Workspace(tmp_path / "w")
+    good = Config.read(TINY)
+    short = tmp_path / "short.txt"
+    short.write_text("abc")
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n")
+    with pytest.raises(TextError, match="window"):
+        runs.start(workspace, good, [short])
+    with pytest.raises(TextError, match="empty"):
+        runs.start(workspace, good, [empty])
+    with pytest.raises(NotFound, match="no text"):
+        runs.start(workspace, good, ["not-there"])
+    with pytest.raises(TextError, match="'ß'"):
+        runs.start(workspace, good, [text_file], prompt="ß")
+    with pytest.raises(ConfigError, match="n_heads"):
+        runs.start(workspace, good.replace(n_heads=3), [text_file])
+    with pytest.raises(UsageError, match="name"):
+        runs.start(workspace, good, [text_file], name="baby")
+    assert not list(Path(workspace.root).glob("**/plan.json")) and not runs.all_runs(workspace)
+
+
+def test_a_failure_in_the_process_is_one_sentence(tmp_path, text_file, monkeypatch):
+    monkeypatch.setattr("babytui.texts.check", lambda *_: None)  # as if the text had changed in between
+    short = tmp_path / "short.txt"
+    short.write_text("abc")
+    run = runs.start(Workspace(tmp_path / "w"), Config.read(TINY), [short])
+    assert run.wait(30) == "failed"
+    assert "window" in of_kind(run, events.End)[-1].message
+    assert "Traceback" in (run.dir / "worker.log").read_text()
+
+
+def test_the_cores_of_the_configuration_reach_the_process(monkeypatch):
+    assert runs._environment({"c_device_cpu_cores": 1})["OPENBLAS_NUM_THREADS"] == "1"
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    assert "OPENBLAS_NUM_THREADS" not in runs._environment({"c_device_cpu_cores": 0})
