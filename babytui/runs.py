@@ -27,9 +27,10 @@ from typing import Any
 
 import orjson
 
-from engine import events
 from engine.config import Config
 from engine.errors import BabyError, FormatError, NotFound, RunError, UsageError
+from engine.events import Control, End, Event, Start, Step
+from engine.events import parse as parse_event
 from store import atomic, journal
 from store.lock import Lock
 from store.names import check_name
@@ -84,36 +85,36 @@ class Run:
         alive = self.alive
         last = self.last_events()
         if not alive:
-            if last and isinstance(last[-1], events.End):
+            if last and isinstance(last[-1], End):
                 reason = last[-1].reason
                 return reason if reason in ("stopped", "failed") else "finished"
             started = self.plan.get("created")
             young = isinstance(started, (int, float)) and time.time() - started < _GRACE
             return "starting" if young and not last and not (self.dir / "worker.log").exists() else "died"
         for event in reversed(last):
-            if isinstance(event, events.End):
+            if isinstance(event, End):
                 break  # of the time before it was resumed
-            if isinstance(event, events.Control) and event.command in ("pause", "resume"):
+            if isinstance(event, Control) and event.command in ("pause", "resume"):
                 return "paused" if event.command == "pause" else "running"
-            if isinstance(event, (events.Start, events.Step)):
+            if isinstance(event, (Start, Step)):
                 return "running"
         return "starting"
 
-    def last_events(self, count: int = 20) -> list[events.Event]:
+    def last_events(self, count: int = 20) -> list[Event]:
         """The last events, oldest first, without reading the whole journal."""
         return self.tail(count)[0]
 
-    def tail(self, count: int) -> tuple[list[events.Event], int]:
+    def tail(self, count: int) -> tuple[list[Event], int]:
         """The last events, and the journal offset to go on from: how to attach to a long run quickly."""
         lines, offset = journal.tail_with_offset(self.journal, count)
         return _parse(lines), offset
 
-    def events(self, offset: int = 0, limit: int | None = None) -> tuple[list[events.Event], int]:
+    def events(self, offset: int = 0, limit: int | None = None) -> tuple[list[Event], int]:
         """Events after a journal offset (about `limit` bytes of them at most), and the offset to go on from."""
         lines, offset = journal.read(self.journal, offset, limit)
         return _parse(lines), offset
 
-    def follow(self, offset: int = 0, *, poll: float = 0.1) -> Iterator[events.Event]:
+    def follow(self, offset: int = 0, *, poll: float = 0.1) -> Iterator[Event]:
         """Every event after `offset` as it comes, until the run is over. Ends without an End when its process died."""
         while True:
             alive = self.alive
@@ -125,7 +126,7 @@ class Run:
                     return
                 time.sleep(poll)
 
-    def __iter__(self) -> Iterator[events.Event]:
+    def __iter__(self) -> Iterator[Event]:
         return self.follow()
 
     def command(self, name: str, value: float | None = None) -> None:
@@ -253,7 +254,7 @@ def _launch(run: Run, *, resume: bool = False) -> None:
     while not run.alive:
         if child.poll() is not None and not run.alive:
             found, _ = run.events(before)
-            if found and isinstance(found[-1], events.End):
+            if found and isinstance(found[-1], End):
                 if found[-1].reason != "failed":
                     return  # so short that it is over
                 raise RunError(found[-1].message)
@@ -272,11 +273,11 @@ def _environment(config: dict[str, Any]) -> dict[str, str]:
     return environment
 
 
-def _parse(lines: list[dict[str, Any]]) -> list[events.Event]:
+def _parse(lines: list[dict[str, Any]]) -> list[Event]:
     found = []
     for line in lines:
         with contextlib.suppress(FormatError):
-            found.append(events.parse(line))
+            found.append(parse_event(line))
     return found
 
 

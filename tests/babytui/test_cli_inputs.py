@@ -18,7 +18,8 @@ def test_add_from_everywhere(command, tmp_path):
     assert done.code == 0 and "Latin-1" in done.err and done.out.strip() == str(inputs / "old.txt")
     assert (inputs / "old.txt").read_text("utf-8") == "Grüße aus Köln\n"
     assert "already" in command("inputs", "add", tmp_path / "old.txt", *where).err
-    assert command("inputs", "add", "-", "--name", "piped", "--json", *where, stdin="Hello there").data["name"] == "piped"
+    piped = command("inputs", "add", "-", "--name", "piped", "--json", *where, stdin="Hello there")
+    assert piped.data["name"] == "piped"
     (tmp_path / "zipped.txt.gz").write_bytes(gzip.compress(b"Packed words"))
     assert command("inputs", "add", tmp_path / "zipped.txt.gz", "-q", *where).code == 0
     folder = tmp_path / "many"

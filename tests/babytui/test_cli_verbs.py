@@ -24,7 +24,8 @@ def copied(trained, tmp_path):
 
 
 def test_train_in_the_foreground(command, tmp_path, text_file):
-    done = command("train", *SET, "--input", text_file, "--steps", "12", "--name", "kitten", "--workspace", tmp_path / "w")
+    done = command("train", *SET, "--input", text_file, "--steps", "12", "--name", "kitten", "--workspace",
+                   tmp_path / "w")
     assert done.code == 0
     guid = done.out.strip()
     assert Workspace(tmp_path / "w").entry("kitten").guid == guid
@@ -60,7 +61,8 @@ def test_train_detached_then_steered(command, tmp_path, text_file):
 
 def test_train_starts_from_files(command, tmp_path, text_file):
     workspace = Workspace(tmp_path / "w").ensure()
-    workspace.save_current({**Config.read().values, "n_layers": 1, "n_emb": 8, "head_size": 8, "n_heads": 2, "n_ctx": 8})
+    small = Config.read({"n_layers": 1, "n_emb": 8, "head_size": 8, "n_heads": 2, "n_ctx": 8})
+    workspace.save_current(small.values)
     shutil.copy(text_file, workspace.inputs / "mine.txt")
     done = command("train", "--steps", "2", "--workspace", workspace.root)
     assert done.code == 0 and "current.json" in done.err
@@ -112,12 +114,13 @@ def test_inference_prints_the_text_and_nothing_else(command, copied):
     assert plain.out == asked.data["generation"] and plain.out.startswith("The cat") and len(plain.out) == 27
     assert {"guid": guid, "prompt": "The cat", "tokens": 20, "seed": 5, "cache": True}.items() <= asked.data.items()
     assert asked.data["seconds"] >= asked.data["prefill_seconds"] > 0 and asked.data["tokens_per_second"] > 0
-    saved = [path for path in workspace.outputs.glob(f"completion_{guid}_*.json")]
+    saved = list(workspace.outputs.glob(f"completion_{guid}_*.json"))
     assert len(saved) == 1
     kept = json.loads(saved[0].read_text())
-    assert kept["generation"] == plain.out and kept["inference_max_tokens"] == 20 and kept["babytui_sampler"]["seed"] == 5
-    slow = command("inference", "--prompt", "The cat", "--tokens", "20", "--seed", "5", "--no-save", "--no-cache", "--json",
-                   *where)
+    assert kept["generation"] == plain.out and kept["inference_max_tokens"] == 20
+    assert kept["babytui_sampler"]["seed"] == 5
+    slow = command("inference", "--prompt", "The cat", "--tokens", "20", "--seed", "5", "--no-save", "--no-cache",
+                   "--json", *where)
     assert slow.data["cache"] is False and slow.data["generation"] != ""
     piped = command("inference", "--prompt", "-", "--tokens", "3", "--no-save", "-q", *where, stdin="The dog\n")
     assert piped.out.startswith("The dog") and len(piped.out) == 10 and piped.err == ""
@@ -208,7 +211,8 @@ def test_estimate(command, text_file, tmp_path):
 def test_doctor(command, tmp_path):
     done = command("doctor", "--json", "--workspace", tmp_path / "w")
     found = {item["check"]: item["state"] for item in done.data}
-    assert done.code == 0 and {"Python", "numpy", "BLAS", "cores", "GPU", "terminal", "workspace", "disk"} <= found.keys()
+    assert done.code == 0
+    assert {"Python", "numpy", "BLAS", "cores", "GPU", "terminal", "workspace", "disk"} <= found.keys()
 
 
 def test_no_permission(command, tmp_path, text_file):

@@ -75,7 +75,7 @@ def test_pause_resume_checkpoint_rate_stop(long_run):
     rate = next(event.learning_rate for event in of_kind(run, events.Step) if event.step == paused_at + 1)
     assert rate == pytest.approx(0.002, rel=1e-3)
     run.command("checkpoint")
-    until(lambda: any(c.reason == "command" and c.step > paused_at for c in of_kind(run, events.Checkpoint)), "checkpoint")
+    until(lambda: of_kind(run, events.Checkpoint)[-1].step > paused_at, "checkpoint")
     run.command("stop")
     assert run.wait(30) == "stopped"
     end = of_kind(run, events.End)[-1]
