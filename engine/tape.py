@@ -10,6 +10,9 @@ from engine import backend
 from engine.backend import Arena, Array, xp
 
 
+_SMALL = 1 << 13
+
+
 class Tape:
     """An explicit stack. `forward` saves, `backward` pops in the opposite order; nothing is hidden in a layer.
 
@@ -27,6 +30,10 @@ class Tape:
     def empty(self, *shape: int, dtype: Any = None) -> Array:
         """An uninitialised buffer; letting go of it gives it back."""
         return self.arena.empty(shape, dtype or self.dtype)
+
+    def small(self, x: Array) -> bool:
+        """Whether calls cost more than arithmetic: a few tokens, nothing to be saved. Then plain expressions win."""
+        return not self.recording and x.size <= _SMALL
 
     def save(self, *values: Any) -> None:
         """Keep values for the backward pass."""

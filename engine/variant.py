@@ -113,8 +113,11 @@ def rows(x: Array) -> Array:
 
 def linear(x: Array, weight: Array, bias: Array | None, tape: Tape) -> Array:
     """x·W + b for x (..., D), W (D, E): (..., E)."""
-    y = tape.empty(*x.shape[:-1], weight.shape[1])
-    xp.matmul(rows(x), weight, out=rows(y))
+    if tape.small(x):
+        y = x @ weight
+    else:
+        y = tape.empty(*x.shape[:-1], weight.shape[1])
+        xp.matmul(rows(x), weight, out=rows(y))
     if bias is not None:
         y += bias
     return y
@@ -124,11 +127,7 @@ class Pointwise(Variant):
     """A network that treats every token alone: a step is a forward pass over one token, and there is no state."""
 
     def step(self, p: Weights, x: Array, state: State) -> Array:
-        return self.forward(p, x[:, None], Tape(self._scratch, self.dtype))[:, 0]
+        return self.forward(p, x, Tape(Arena(), self.dtype))
 
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
         return self.forward(p, x, tape)
-
-    def __init__(self, config: Config, dtype: Any):
-        super().__init__(config, dtype)
-        self._scratch = Arena()

@@ -97,7 +97,8 @@ def _add_product(a: Array, b: Array, out: Array, first: bool, tape: Tape) -> Non
 def attend_one(q: Array, k: Array, v: Array) -> Array:
     """One query over all kept keys: q (B, h, d), scaled; k, v (B, h, t, d) → (B, h, d)."""
     s = xp.matmul(q[:, :, None], k.swapaxes(-1, -2))  # (B, h, 1, t)
-    s -= s.max(-1, keepdims=True)
+    s -= xp.maximum.reduce(s, -1, keepdims=True)
     xp.exp(s, out=s)
-    s /= s.sum(-1, keepdims=True)
-    return xp.matmul(s, v)[:, :, 0]
+    o = xp.matmul(s, v)[:, :, 0]
+    o /= xp.add.reduce(s, -1)
+    return o
