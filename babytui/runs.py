@@ -41,7 +41,7 @@ SHIPPED = "baby"  # the name of the model that comes with the package
 LIVE = ("starting", "running", "paused")
 OVER = ("finished", "stopped", "failed", "died")
 _GRACE = 10.0  # seconds a new worker has to take its lock
-THREADS = ("OPENBLAS_NUMTHREADS", "OMP_NUMTHREADS", "MKL_NUMTHREADS", "VECLIB_MAXIMUMTHREADS")
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _children: list[subprocess.Popen[bytes]] = []  # kept so that finished ones are reaped
 
 
@@ -247,7 +247,7 @@ def _launch(run: Run, *, resume: bool = False) -> None:
     try:
         with open(run.dir / "worker.log", "ab") as log:
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                                     cwd="/", env=_environment(run.plan.get("config", {})))
+                                     cwd="/", env=_environment())
     except OSError as error:
         raise RunError(f"The training process cannot be started: {error.strerror or error}.") from None
     _children.append(child)
@@ -262,15 +262,12 @@ def _launch(run: Run, *, resume: bool = False) -> None:
         time.sleep(0.01)
 
 
-def _environment(config: dict[str, Any]) -> dict[str, str]:
-    """The worker's environment: this package importable, and the threads that the configuration asks for."""
+def _environment() -> dict[str, str]:
+    """The worker's environment: this package importable, and one BLAS thread to each process."""
     environment = dict(os.environ)
     home = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [environment.get("PYTHONPATH")])])
-    with contextlib.suppress(TypeError, ValueError):
-        if cores := int(config.get("c_device_cpu_cores", 0)):  # 0 = all, which is what BLAS does unless told otherwise
-            environment.update(dict.fromkeys(THREADS, str(min(cores, len(os.sched_getaffinity(0))))))
-    return environment
+    return {**environment, **dict.fromkeys(THREADS, "1")}  # the trainer spreads lanes over processes, not threads
 
 
 def _parse(lines: list[dict[str, Any]]) -> list[Event]:

@@ -112,6 +112,7 @@ class Worker:
     def _train(self) -> None:
         from babytui import texts
         from engine import registry
+        from engine.estimate import cores
         from engine.model import Model
         from engine.trainer import Trainer
 
@@ -126,7 +127,7 @@ class Worker:
         self.model = Model.create(config, len(self.tokenizer.vocab))
         self.trainer = Trainer(self.model, self.tokenizer, ids, prompt=self.plan.get("prompt", ""),
                                dataset=self.plan.get("dataset", ""), resume=state,
-                               time_budget=self.plan.get("time_budget"))
+                               time_budget=self.plan.get("time_budget"), cores=cores(config))
         self._steps()
 
     def _steps(self) -> None:
@@ -253,9 +254,10 @@ def runtime(config: Config, parameters: int) -> dict[str, Any]:
     """The `runtime` object of a saved configuration: what it was trained on."""
     import numpy as np
 
+    from engine.estimate import cores
+
     cpu = config.c_device == "cpu"
-    cores = config.c_device_cpu_cores or len(os.sched_getaffinity(0))
     return {"model_version": "v0.1.0", "model_params": parameters, "model_size": 4 * parameters,
             "device_name": platform.processor() or platform.machine() if cpu else "gpu",
-            "device_cores": str(cores) if cpu else "all", "library_version": f"numpy {np.__version__}",
+            "device_cores": str(cores(config)) if cpu else "all", "library_version": f"numpy {np.__version__}",
             "library_driver": "default" if cpu else "cuda"}

@@ -176,7 +176,29 @@ def test_a_failure_in_the_process_is_one_sentence(tmp_path, text_file, monkeypat
     assert "Traceback" in (run.dir / "worker.log").read_text()
 
 
-def test_the_cores_of_the_configuration_reach_the_process(monkeypatch):
-    assert runs._environment({"c_device_cpu_cores": 1})["OPENBLAS_NUM_THREADS"] == "1"
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    assert "OPENBLAS_NUM_THREADS" not in runs._environment({"c_device_cpu_cores": 0})
+def test_every_process_has_one_blas_thread():
+    assert all(runs._environment()[name] == "1" for name in runs.THREADS)
+
+
+def test_several_processes_end_with_the_run(tmp_path):
+    text = tmp_path / "long.txt"
+    text.write_text("The cat sat on the mat. The dog saw the cat and ran.\n" * 400)
+    wide = Config.read({**TINY, "n_ctx": 64, "batch_size": 32, "c_device_cpu_cores": 2})
+    run = runs.start(Workspace(tmp_path / "w"), wide, [text], steps=10_000_000)
+    until(lambda: of_kind(run, events.Step), "a first step")
+    session = Lock.owner(run.dir / "lock")
+    run.command("stop")
+    assert run.wait(30) == "stopped"
+
+    def of_the_session() -> list[Path]:
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(stat)
+        return found
+
+    until(lambda: not of_the_session(), "the processes of the run to end")
