@@ -53,7 +53,9 @@ def explain(error: OSError, path: str | Path, doing: str = "written") -> StoreEr
 
 def shown_path(path: str | Path) -> str:
     """A path for a message: control characters escaped, never cut at the end (that is where the name is)."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(path))
+    text = str(path)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return text if len(text) <= 200 else "…" + text[-199:]
 
 

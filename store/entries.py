@@ -11,7 +11,6 @@ from typing import Any
 
 from engine.errors import BabyError, UsageError
 from store import configs, reports
-from store.atomic import shown_path
 from store.names import FINETUNED, PATTERNS, check_name, inside, split_guid, valid_guid
 from store.reading import read_json
 
@@ -45,15 +44,15 @@ class Entry:
 
 @dataclass
 class _Found:
-    """The files of one GUID by kind; `oldest` is the earliest change of any of them."""
+    """The files of one GUID by kind; `oldest` is the earliest change of any of them. Paths are text: there are many."""
 
-    paths: dict[str, Path] = field(default_factory=dict)
-    files: list[Path] = field(default_factory=list)
+    paths: dict[str, str] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
     bytes: int = 0
     oldest: float = float("inf")
     problems: list[str] = field(default_factory=list)
 
-    def add(self, path: Path, status: os.stat_result) -> None:
+    def add(self, path: str, status: os.stat_result) -> None:
         self.files.append(path)
         self.bytes += status.st_size
         self.oldest = min(self.oldest, status.st_mtime)
@@ -70,7 +69,7 @@ def scan(root: Path) -> list[Entry]:
     for item in _items(root, "runs"):
         if valid_guid(item.name) and item.is_dir(follow_symlinks=False):
             run = found.setdefault(item.name, _Found())
-            run.paths["run"] = Path(item.path)
+            run.paths["run"] = item.path
             _walk(run, item.path)
     entries = [_entry(guid, files, found) for guid, files in found.items()]
     return sorted(entries, key=lambda entry: (-entry.created, entry.guid))
@@ -89,17 +88,17 @@ def _items(root: Path, folder: str) -> Iterable[os.DirEntry[str]]:
 
 
 def _add(found: _Found, kind: str, item: os.DirEntry[str], root: Path) -> None:
-    path = Path(item.path)
+    path = item.path
     try:
         status = item.stat(follow_symlinks=False)
         if item.is_symlink():
             found.files.append(path)
-            if not inside(path, root) or not path.is_file():
-                found.problems.append(f"{path.name} is a link that leads out of the workspace or nowhere; "
+            if not inside(Path(path), root) or not item.is_file():
+                found.problems.append(f"{item.name} is a link that leads out of the workspace or nowhere; "
                                       "it is not followed.")
                 return
         elif not stat.S_ISREG(status.st_mode):
-            found.problems.append(f"{path.name} is not a regular file.")
+            found.problems.append(f"{item.name} is not a regular file.")
             return
         else:
             found.add(path, status)
@@ -107,9 +106,9 @@ def _add(found: _Found, kind: str, item: os.DirEntry[str], root: Path) -> None:
         return
     if kind == "completion" or (kind == "config" and kind in found.paths):
         return
-    if path.suffix == ".pkl":
+    if path.endswith(".pkl"):
         kind = "pickle"
-    if kind != "model" or path.suffix == ".json" or "model" not in found.paths:
+    if kind != "model" or path.endswith(".json") or "model" not in found.paths:
         found.paths[kind] = path
 
 
@@ -121,16 +120,16 @@ def _walk(found: _Found, folder: str) -> None:
                 if item.is_dir(follow_symlinks=False):
                     _walk(found, item.path)
                 else:
-                    found.add(Path(item.path), item.stat(follow_symlinks=False))
+                    found.add(item.path, item.stat(follow_symlinks=False))
     except OSError:
         return
 
 
 def _entry(guid: str, found: _Found, everything: dict[str, _Found]) -> Entry:
     paths = found.paths
-    entry = Entry(guid, bytes=found.bytes, files=sorted(found.files), has_model="model" in paths,
-                  problems=list(found.problems))
-    plan = _read(entry, paths["run"] / "plan.json") if "run" in paths else {}
+    entry = Entry(guid, bytes=found.bytes, has_model="model" in paths, problems=list(found.problems),
+                  files=[Path(path) for path in sorted(found.files)])
+    plan = _read(entry, os.path.join(paths["run"], "plan.json")) if "run" in paths else {}
     config_path = paths.get("config")
     if config_path is None and guid.endswith(FINETUNED) and (base := everything.get(split_guid(guid)[0])):
         config_path = base.paths.get("config")  # the earlier program did not always copy it
@@ -152,7 +151,7 @@ def _entry(guid: str, found: _Found, everything: dict[str, _Found]) -> Entry:
     return entry
 
 
-def _read(entry: Entry, path: Path) -> dict[str, Any]:
+def _read(entry: Entry, path: str) -> dict[str, Any]:
     try:
         return read_json(path, JSON_LIMIT)
     except BabyError as error:
@@ -191,14 +190,14 @@ def _dataset(report: dict[str, Any], plan: dict[str, Any]) -> str:
     return ", ".join(Path(text).stem for text in texts if isinstance(text, str))
 
 
-def _missing(entry: Entry, paths: dict[str, Path], config_path: Path | None) -> None:
+def _missing(entry: Entry, paths: dict[str, str], config_path: str | None) -> None:
     if entry.has_model:
         if config_path is None:
             entry.problems.append("It has no config; its shapes cannot be understood.")
         if "tokenizer" not in paths:
             entry.problems.append("It has no tokenizer; it cannot be talked to.")
     elif "pickle" in paths:
-        entry.problems.append(f"{shown_path(paths['pickle'].name)} is a pickle, which can run code when it is opened "
+        entry.problems.append(f"{os.path.basename(paths['pickle'])} is a pickle, which can run code when it is opened "
                               "and is never read.")
     elif "run" not in paths:
         entry.problems.append("It has no model; these files are what is left of one.")

@@ -31,6 +31,7 @@ _PIECE = 1 << 16  # bytes parsed at once
 _BLOCK = 1 << 20  # bytes read at once
 _PLAIN = 1 << 24  # bytes of a value that is no tensor
 _NAME = 1 << 10  # bytes of a name
+_PARTS = 1 << 18  # lists of a tensor with more than 2 dimensions: each costs 30 times its text
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _SCALAR = re.compile(rb"[^,}\]\[{\" \t\r\n]++")
 _TOKEN = re.compile(STRING.pattern + rb"|[\[\]{}\"]", re.DOTALL)  # a lone quote begins text that is not all there
@@ -377,6 +378,8 @@ class _Reader:
 
         if count == 0:
             self.fail("has an empty list")
+        if len(parts) >= _PARTS:
+            self.fail(f"has more than {_PARTS:,} lists in more than 2 dimensions")
         try:
             flat = np.fromiter(values, np.float64, count)
         except (TypeError, ValueError):

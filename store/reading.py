@@ -18,13 +18,13 @@ MAX_DEPTH = 8
 MAX_LISTS = 1_000_000  # an empty list costs 20 times its text
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 BOM = b"\xef\xbb\xbf"
 
 
 def open_regular(path: str | Path, limit: int) -> tuple[BinaryIO, int]:
     """An open file and its size in bytes. NotFound, StoreError; FormatError for pipes, devices, folders and more
     than `limit` bytes."""
-    path = Path(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def read_json(path: str | Path, limit: int) -> dict[str, Any]:
 
 def parse_json(data: bytes, path: str | Path) -> dict[str, Any]:
     """The JSON object in `data`; `path` is only for messages. Depth and count are checked before parsing."""
-    name = shown_path(Path(path).name)
+    name = shown_path(os.path.basename(path))
     data = data.removeprefix(BOM)
     check_depth(data, name)
     try:
@@ -80,12 +80,17 @@ def check_depth(data: bytes, name: str) -> None:
     opened = data.count(b"[") + data.count(b"{")
     if opened <= MAX_DEPTH:
         return
-    brackets = STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    brackets = STRING.sub(b"", data).translate(_ONE_KIND, _NO_BRACKETS)
     if len(brackets) > 2 * MAX_LISTS:
         raise FormatError(f"{name} has more than {MAX_LISTS:,} lists and objects; it is not a file of this kind.")
+    rest = brackets
+    for _ in range(MAX_DEPTH):
+        rest = rest.replace(b"[]", b"")  # takes the innermost level away
+    if not rest:
+        return
     depth = 0
-    for byte in brackets:
-        depth += 1 if byte in b"[{" else -1
+    for byte in brackets:  # too deep, or not balanced, which the parser says better
+        depth += 1 if byte == 0x5B else -1
         if depth > MAX_DEPTH:
             raise FormatError(f"{name} is nested more than {MAX_DEPTH} levels deep; it is not a file of this kind.")
 

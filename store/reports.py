@@ -62,12 +62,12 @@ def thin(items: Sequence[Any], most: int) -> list[Any]:
     return [items[i * (len(items) - 1) // (most - 1)] for i in range(most)]
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: str | Path) -> dict[str, Any]:
     """The whole report in normal form. FormatError, NotFound, StoreError."""
     return normal(parse_json(read_bytes(path, LIMIT), path))
 
 
-def read_summary(path: Path) -> dict[str, Any]:
+def read_summary(path: str | Path) -> dict[str, Any]:
     """The report without its logs. Of a large one only the beginning and the end are read."""
     file, size = open_regular(path, LIMIT)
     with file:
@@ -82,11 +82,12 @@ def read_summary(path: Path) -> dict[str, Any]:
     return report
 
 
-def _ends(head: bytes, tail: bytes, path: Path) -> dict[str, Any]:
+def _ends(head: bytes, tail: bytes, path: str | Path) -> dict[str, Any]:
     """The numbers before the logs, and `total_time`, which the oldest generation wrote after them."""
     match = re.search(rb'[,{]\s*"(?:batch_logs|epoch_logs)"\s*:', head)
     if match is None:
-        raise FormatError(f"{shown_path(path.name)} is too large and has no logs at its beginning; it is not a report.")
+        raise FormatError(f"{shown_path(Path(path).name)} is large and has no logs near its beginning; it is not a "
+                          "report.")
     before = head[:match.start()]
     report = parse_json((before or b"{") + b"}", path)
     end = re.search(rb'"total_time"\s*:\s*([-+.0-9eE]{1,40})\s*[,}]', tail)

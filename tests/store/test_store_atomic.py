@@ -119,7 +119,7 @@ def test_a_private_file_stays_private_and_exclusive_never_replaces(tmp_path):
 def test_what_json_cannot_hold_is_refused_before_writing(tmp_path, value):
     path = tmp_path / "file.json"
     path.write_bytes(b"old")
-    with pytest.raises(FormatError, match="file.json was not written"):
+    with pytest.raises(FormatError, match=r"file\.json was not written"):
         write_json(path, value)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file.json"]
 

@@ -20,8 +20,8 @@ DTYPES = [np.float64, np.float32, np.float16, np.int64, np.int32, np.uint64, np.
 META = {"step": 7, "rng": 2**127 + 3, "best": float("inf"), "rate": 0.1, "config": {"n_emb": 64}, "text": "ä\ud83d"[:1]}
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(lambda s: s != "__metadata__"),
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8),
                        st.sampled_from(DTYPES).flatmap(
                            lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))),
                        max_size=5))
@@ -60,7 +60,7 @@ def test_every_damage_is_noticed(tmp_path):
             checkpoint.read(path)
     for length in [0, 5, 8, 40, len(whole) - 8, len(whole) - 1]:
         path.write_bytes(whole[:length])
-        with pytest.raises(FormatError, match="c.safetensors"):
+        with pytest.raises(FormatError, match=r"c\.safetensors"):
             checkpoint.read(path)
     path.write_bytes(whole + b"\0")
     with pytest.raises(FormatError):

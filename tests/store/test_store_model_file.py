@@ -31,7 +31,7 @@ def path(tmp_path):
     return tmp_path / "model_x.json"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from(["wte_weight", "wpe_weight", "block_0_mha_q_weight", "block_12_x"]),
                        st.one_of(finite(np.float32), finite(np.float16), st.none(), st.integers(-2**53, 2**53),
                                  st.floats(allow_nan=False, allow_infinity=False))))
@@ -109,25 +109,29 @@ def test_keys_that_are_no_tensors_pass_through(path):
 
 
 REFUSED = [
-    ("", "ends too early"), ("[1]", "does not begin"), ("{", "ends too early"), ('{"wte_weight": [1, 2', "ends too early"),
-    ('{"wte_weight": [[1, 2], [3', "ends too early"), ('{"wte_weight": [1]} x', "goes on after its end"),
-    ('{"wte_weight": [1], "wte_weight": [1]}', "twice"), ('{"wte_weight": [[1, 2], [3]]}', "ragged"),
-    ('{"wte_weight": [1, [2]]}', "ragged"), ('{"wte_weight": [[1], 2]}', "mixes"), ('{"wte_weight": [[1, [2]]]}', "ragged"),
-    ('{"wte_weight": [[[1]], [[1, 2]]]}', "ragged"), ('{"wte_weight": []}', "empty"), ('{"wte_weight": [[]]}', "empty"),
-    ('{"wte_weight": [[1], []]}', "ragged"), ('{"wte_weight": ["1"]}', "text"), ('{"wte_weight": [1, "2"]}', "text"),
-    ('{"wte_weight": [[1, "2"]]}', "text"), ('{"wte_weight": "1"}', "text"), ('{"wte_weight": {}}', "object"),
-    ('{"wte_weight": [{}]}', "object"), ('{"wte_weight": true}', "true or false"), ('{"wte_weight": [true]}', "true or"),
-    ('{"wte_weight": [1, true]}', "true or false"), ('{"wte_weight": [[0, false]]}', "true or false"),
-    ('{"wte_weight": [1, null]}', "null"), ('{"wte_weight": [null]}', "null"), ('{"wte_weight": [NaN]}', "not finite"),
+    ("", "ends too early"), ("[1]", "does not begin"), ("{", "ends too early"),
+    ('{"wte_weight": [1, 2', "ends too early"), ('{"wte_weight": [[1, 2], [3', "ends too early"),
+    ('{"wte_weight": [1]} x', "goes on after its end"), ('{"wte_weight": [1], "wte_weight": [1]}', "twice"),
+    ('{"wte_weight": [[1, 2], [3]]}', "ragged"), ('{"wte_weight": [1, [2]]}', "ragged"),
+    ('{"wte_weight": [[1], 2]}', "mixes"), ('{"wte_weight": [[1, [2]]]}', "ragged"),
+    ('{"wte_weight": [[[1]], [[1, 2]]]}', "ragged"), ('{"wte_weight": []}', "empty"),
+    ('{"wte_weight": [[]]}', "empty"), ('{"wte_weight": [[1], []]}', "ragged"), ('{"wte_weight": ["1"]}', "text"),
+    ('{"wte_weight": [1, "2"]}', "text"), ('{"wte_weight": [[1, "2"]]}', "text"), ('{"wte_weight": "1"}', "text"),
+    ('{"wte_weight": {}}', "object"), ('{"wte_weight": [{}]}', "object"), ('{"wte_weight": true}', "true or false"),
+    ('{"wte_weight": [true]}', "true or"), ('{"wte_weight": [1, true]}', "true or false"),
+    ('{"wte_weight": [[0, false]]}', "true or false"), ('{"wte_weight": [1, null]}', "null"),
+    ('{"wte_weight": [null]}', "null"), ('{"wte_weight": [NaN]}', "not finite"),
     ('{"wte_weight": [1, NaN]}', "not finite"), ('{"wte_weight": [[1, Infinity]]}', "not finite"),
     ('{"wte_weight": [-Infinity]}', "not finite"), ('{"wte_weight": NaN}', "not finite"),
-    ('{"wte_weight": [1e39]}', "too large"), ('{"wte_weight": [1e999]}', "too large"), ('{"wte_weight": 1e999}', "too large"),
-    ('{"wte_weight": [[[[[1]]]]]}', "4 dimensions"), ('{"wte_weight": [1 2]}', "JSON"), ('{"wte_weight": [1,]}', "JSON"),
-    ('{"wte_weight": [01]}', "JSON"), ('{"wte_weight" [1]}', "JSON"), ('{"wte_weight": [1] "x": 1}', "JSON"),
+    ('{"wte_weight": [1e39]}', "too large"), ('{"wte_weight": [1e999]}', "too large"),
+    ('{"wte_weight": 1e999}', "too large"), ('{"wte_weight": [[[[[1]]]]]}', "4 dimensions"),
+    ('{"wte_weight": [1 2]}', "JSON"), ('{"wte_weight": [1,]}', "JSON"), ('{"wte_weight": [01]}', "JSON"),
+    ('{"wte_weight" [1]}', "JSON"), ('{"wte_weight": [1] "x": 1}', "JSON"),
     ('{"other": ' + "[" * 9 + "]" * 9 + "}", "8 levels"), ('{"other": ' + "[" * 100_000, "cut off"),
-    ('{"other": ' + '{"a":' * 9 + "1" + "}" * 9 + "}", "8 levels"), ('{"other": "abc}', "cut off"), ('{"other": }', "JSON"),
-    ('{"other": [1, tru]}', "JSON"), ('{"' + "x" * 5000 + '": 1}', "1024 bytes"), ("{wte_weight: [1]}", "JSON"),
-    ('{"wte_weight": ' + "1" * 5000 + "}", "too large"), ("\x80\x04\x95pickle", "does not begin"),
+    ('{"other": ' + '{"a":' * 9 + "1" + "}" * 9 + "}", "8 levels"), ('{"other": "abc}', "cut off"),
+    ('{"other": }', "JSON"), ('{"other": [1, tru]}', "JSON"), ('{"' + "x" * 5000 + '": 1}', "1024 bytes"),
+    ("{wte_weight: [1]}", "JSON"), ('{"wte_weight": ' + "1" * 5000 + "}", "too large"),
+    ("\x80\x04\x95pickle", "does not begin"),
 ]
 
 
@@ -175,6 +179,13 @@ def test_indented_files_and_a_byte_order_mark(path):
     assert read_shapes(path)["block_0_hda_delta_scale"] == (1, 2, 1, 1)
 
 
+def test_many_tiny_lists_are_not_kept(path, monkeypatch):
+    monkeypatch.setattr(model_file, "_PARTS", 100)
+    path.write_text('{"wte_weight": [' + ",".join(["[[1],[2]]"] * 60) + "]}")
+    with pytest.raises(FormatError, match="more than 100 lists"):
+        read_model(path)
+
+
 def test_rows_longer_than_a_piece(path):
     rng = np.random.default_rng(0)
     arrays = {"lm_head_weight": rng.standard_normal((3, 20_000)).astype(np.float32),
@@ -199,7 +210,7 @@ def test_reading_needs_little_more_than_the_arrays(path):
     assert path.stat().st_size > 10 * (1 << 20) and peak < total + 6 * (1 << 20)
 
 
-# --- against the obvious reader ----------------------------------------------------------------------------------------
+# --- against the obvious reader --------------------------------------------------------------------------------------
 
 
 def obvious(text: bytes) -> dict:
@@ -241,7 +252,8 @@ def obvious(text: bytes) -> dict:
 
 
 NUMBERS = ["0", "-1", "1.5", "1e-3", "0.1", "-0.0", "123456789012345678901", "3.4e38", "-2E+2"]
-SPLICES = [b"[", b"]", b",", b'"', b"{", b"}", b"null", b"true", b"NaN", b" ", b"-", b"]]", b"[[", b"\\", b"1e39", b"u", b""]
+SPLICES = [b"[", b"]", b",", b'"', b"{", b"}", b"null", b"true", b"NaN", b" ", b"-", b"]]", b"[[", b"\\", b"1e39", b"u",
+           b""]
 
 
 def random_file(rng: random.Random) -> bytes:
@@ -251,7 +263,8 @@ def random_file(rng: random.Random) -> bytes:
     def nested(depth, width):
         if depth == 1:
             return numbers(width)
-        return "[" + rng.choice([",", ",\n "]).join(nested(depth - 1, width) for _ in range(rng.choice([1, 2, 2, 6]))) + "]"
+        lists = [nested(depth - 1, width) for _ in range(rng.choice([1, 2, 2, 6]))]
+        return "[" + rng.choice([",", ",\n "]).join(lists) + "]"
 
     makers = [lambda: numbers(rng.randint(1, 9)), lambda: nested(2, rng.randint(1, 7)), lambda: rng.choice(NUMBERS),
               lambda: nested(rng.randint(2, 5), 2), lambda: "null", lambda: '"tex]t"', lambda: '{"a":[1,"]",{}]}']
@@ -268,7 +281,7 @@ def random_file(rng: random.Random) -> bytes:
 def test_agrees_with_the_obvious_reader_wherever_pieces_end(path, monkeypatch):
     rng = random.Random(5)
     accepted = 0
-    for _ in range(2500):
+    for _ in range(1500):
         monkeypatch.setattr(model_file, "_PIECE", rng.choice([32, 48, 64, 1 << 16]))
         monkeypatch.setattr(model_file, "_BLOCK", rng.choice([16, 64, 1 << 20]))
         text = random_file(rng)
@@ -292,10 +305,10 @@ def test_agrees_with_the_obvious_reader_wherever_pieces_end(path, monkeypatch):
             else:
                 assert got[name].shape == want[name].shape and np.array_equal(got[name], want[name]), text
         assert read_shapes(path) == {n: v if v is None else np.shape(v) for n, v in want.items() if is_tensor(n)}, text
-    assert accepted > 300
+    assert accepted > 150
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any.json"
