@@ -27,6 +27,7 @@ from typing import Any
 
 import orjson
 
+from babytui.blas import THREADS
 from engine.config import Config
 from engine.errors import BabyError, FormatError, NotFound, RunError, UsageError
 from engine.events import Control, End, Event, Start, Step
@@ -41,7 +42,6 @@ SHIPPED = "baby"  # the name of the model that comes with the package
 LIVE = ("starting", "running", "paused")
 OVER = ("finished", "stopped", "failed", "died")
 _GRACE = 10.0  # seconds a new worker has to take its lock
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _children: list[subprocess.Popen[bytes]] = []  # kept so that finished ones are reaped
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from babytui import __version__, workspace_choice
+from babytui.blas import THREADS
 from babytui.cli.output import Output, size
-from babytui.runs import THREADS
 from engine.errors import BabyError
 
 OK, NOTE, BAD = "ok", "note", "bad"
@@ -32,7 +32,7 @@ def run(arguments: Any) -> int:
     else:
         marks = {OK: "✓", NOTE: "·", BAD: "✗"}
         for what, state, text in found:
-            out.print(f"{marks[state]} {what:<12} {text}")
+            out.print(f"{marks[state]} {what:<14} {text}")
     return 1 if any(state == BAD for _, state, _ in found) else 0
 
 
@@ -60,12 +60,11 @@ def _numpy() -> list[Finding]:
     try:
         with open(os.devnull, "w") as null, redirect_stdout(null):
             blas_info = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-        detail = blas_info.get("openblas configuration", "")
-        blas = " ".join([str(blas_info.get("name", "unknown")), str(blas_info.get("version", "")), str(detail)]).strip()
+        blas = f"{blas_info.get('name', 'unknown')} {blas_info.get('version', '')}".strip()
     except (KeyError, TypeError, AttributeError):
         pass
     kernel = _openblas_kernel()
-    using = f"; kernel and threads in use: {kernel}" if kernel else ""
+    using = f", {kernel}" if kernel else ""
     return [("numpy", OK, np.__version__), ("BLAS", OK, blas + using)]
 
 
@@ -83,7 +82,7 @@ def _openblas_kernel() -> str:
                 threads = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
                 if name is not None and threads is not None:
                     name.restype = ctypes.c_char_p
-                    return f"{name().decode()}, {threads()}"
+                    return f"kernel {name().decode()}, {threads()} thread(s)"
     except OSError:
         pass
     return ""
@@ -91,7 +90,7 @@ def _openblas_kernel() -> str:
 
 def _machine() -> list[Finding]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = ", ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ)
+    limits = ", ".join(f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name, "1") != "1")
     found: list[Finding] = [("cores", OK, f"{usable} usable" + (f" ({limits})" if limits else ""))]
     memory = _memory()
     if memory:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from babytui import runs
+from babytui.blas import THREADS
 from engine import events
 from engine.config import Config
 from engine.errors import ConfigError, NotFound, RunError, TextError, UsageError
@@ -177,7 +178,7 @@ def test_a_failure_in_the_process_is_one_sentence(tmp_path, text_file, monkeypat
 
 
 def test_every_process_has_one_blas_thread():
-    assert all(runs._environment()[name] == "1" for name in runs.THREADS)
+    assert all(runs._environment()[name] == "1" for name in THREADS)
 
 
 def test_several_processes_end_with_the_run(tmp_path):
