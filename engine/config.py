@@ -56,9 +56,9 @@ class Parameter:
             return "true or false"
         noun = "a whole number" if self.kind == "int" else "a number"
         if self.high is not None and self.low is not None:
-            text = f"{noun} from {self.low:g} to {self.high:,g}".replace(",", "")
+            text = f"{noun} from {plain(self.low)} to {plain(self.high)}"
         elif self.low is not None:
-            text = f"{noun} of at least {self.low:g}"
+            text = f"{noun} of at least {plain(self.low)}"
         else:
             text = noun
         return " or ".join([text, *self.words])
@@ -114,6 +114,11 @@ class Parameter:
 
     def _error(self, value: Any) -> ConfigError:
         return ConfigError(f"{self.name} must be {self.allowed}, not {shown(value)}.", self.name)
+
+
+def plain(number: float) -> str:
+    """A number as people write it: 1048576, 0.05, 1e-06."""
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def shown(value: Any) -> str:
