@@ -19,7 +19,7 @@ import orjson
 from engine.config import shown
 from engine.errors import FormatError
 from store.atomic import explain, replacing, shown_path
-from store.reading import BOM, STRING, check_depth, open_regular
+from store.reading import BOM, MAX_DEPTH, STRING, check_depth, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +29,9 @@ MAX_DIMS = 4  # hda_delta_scale is (1, h, 1, 1)
 _NUMBERS = 1 << 18  # written at once
 _PIECE = 1 << 16  # bytes parsed at once
 _BLOCK = 1 << 20  # bytes read at once
-_PLAIN = 1 << 24  # bytes of a value that is no tensor
+_PLAIN = 1 << 22  # bytes of a value that is no tensor: lists cost 20 times their text
 _NAME = 1 << 10  # bytes of a name
+_KEYS = 1 << 18
 _PARTS = 1 << 18  # lists of a tensor with more than 2 dimensions: each costs 30 times its text
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _SCALAR = re.compile(rb"[^,}\]\[{\" \t\r\n]++")
@@ -210,6 +211,8 @@ class _Reader:
             if name in seen:
                 self.fail(f"has the key {shown(name)} twice")
             seen.add(name)
+            if len(seen) > _KEYS:
+                self.fail(f"has more than {_KEYS:,} keys; it is not a model")
             self.take(b":")
             self.tensor = name
             value = self.value() if is_tensor(name) else self.other()
@@ -413,7 +416,6 @@ class _Reader:
             if first != b"[":
                 self.fail(f"is larger than {_PLAIN:,} bytes and not a list of numbers")
             return self.value()
-        check_depth(text, self.name)
         value = self.loads(text)
         self.pos += len(text)
         if self.dtype is not None and isinstance(value, list) and _shape(value) is not None:
@@ -431,7 +433,7 @@ class _Reader:
             self.broken()
         while True:
             stop = self.window(size)
-            length = _value_length(self.buf, self.pos, stop)
+            length = self.length(stop)
             if length is not None and (self.pos + length < stop or self.end):
                 return self.buf[self.pos:self.pos + length]
             if stop == len(self.buf) and self.end:
@@ -440,27 +442,28 @@ class _Reader:
                 return None
             size *= 4
 
+    def length(self, stop: int) -> int | None:
+        """The number of bytes of the value at `pos`; None when it does not end before `stop`."""
+        if self.buf[self.pos:self.pos + 1] not in (b"[", b"{", b'"'):
+            scalar = _SCALAR.match(self.buf, self.pos, stop)
+            return scalar.end() - self.pos if scalar else None
+        depth = 0
+        for token in _TOKEN.finditer(self.buf, self.pos, stop):
+            if token[0] == b'"':
+                return None
+            if token[0] in (b"[", b"{"):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    self.fail(f"is nested more than {MAX_DEPTH} levels deep")
+            elif token[0] in (b"]", b"}"):
+                depth -= 1
+            if depth <= 0:
+                return token.end() - self.pos
+        return None
+
 
 _DIGITS = b"-0123456789"
 _WORDS = {b'"': "text", b"{": "an object", b"t": "true or false", b"f": "true or false"}
-
-
-def _value_length(buf: bytes, pos: int, stop: int) -> int | None:
-    """The number of bytes of the JSON value at `pos`; None when it does not end before `stop`."""
-    if buf[pos:pos + 1] not in (b"[", b"{", b'"'):
-        scalar = _SCALAR.match(buf, pos, stop)
-        return scalar.end() - pos if scalar else None
-    depth = 0
-    for token in _TOKEN.finditer(buf, pos, stop):
-        if token[0] == b'"':
-            return None
-        if token[0] in (b"[", b"{"):
-            depth += 1
-        elif token[0] in (b"]", b"}"):
-            depth -= 1
-        if depth <= 0:
-            return token.end() - pos
-    return None
 
 
 def _shape(value: Any, level: int = 1) -> tuple[int, ...] | None:

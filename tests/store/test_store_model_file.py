@@ -127,7 +127,7 @@ REFUSED = [
     ('{"wte_weight": 1e999}', "too large"), ('{"wte_weight": [[[[[1]]]]]}', "4 dimensions"),
     ('{"wte_weight": [1 2]}', "JSON"), ('{"wte_weight": [1,]}', "JSON"), ('{"wte_weight": [01]}', "JSON"),
     ('{"wte_weight" [1]}', "JSON"), ('{"wte_weight": [1] "x": 1}', "JSON"),
-    ('{"other": ' + "[" * 9 + "]" * 9 + "}", "8 levels"), ('{"other": ' + "[" * 100_000, "cut off"),
+    ('{"other": ' + "[" * 9 + "]" * 9 + "}", "8 levels"), ('{"other": ' + "[" * 100_000, "8 levels"),
     ('{"other": ' + '{"a":' * 9 + "1" + "}" * 9 + "}", "8 levels"), ('{"other": "abc}', "cut off"),
     ('{"other": }', "JSON"), ('{"other": [1, tru]}', "JSON"), ('{"' + "x" * 5000 + '": 1}', "1024 bytes"),
     ("{wte_weight: [1]}", "JSON"), ('{"wte_weight": ' + "1" * 5000 + "}", "too large"),
@@ -179,7 +179,11 @@ def test_indented_files_and_a_byte_order_mark(path):
     assert read_shapes(path)["block_0_hda_delta_scale"] == (1, 2, 1, 1)
 
 
-def test_many_tiny_lists_are_not_kept(path, monkeypatch):
+def test_many_keys_and_many_tiny_lists_are_not_kept(path, monkeypatch):
+    monkeypatch.setattr(model_file, "_KEYS", 10)
+    path.write_text(json.dumps({str(i): 1 for i in range(11)}))
+    with pytest.raises(FormatError, match="more than 10 keys"):
+        read_model(path)
     monkeypatch.setattr(model_file, "_PARTS", 100)
     path.write_text('{"wte_weight": [' + ",".join(["[[1],[2]]"] * 60) + "]}")
     with pytest.raises(FormatError, match="more than 100 lists"):
