@@ -18,7 +18,7 @@ from engine.tape import Tape
 
 EPS = 1e-5
 _BLOCK = 1 << 18  # bytes of one array that are worked on at a time: several fit a 1 to 2 MB second-level cache
-_HAS_VECDOT = hasattr(np, "vecdot")  # NumPy 2
+HAS_VECDOT = hasattr(np, "vecdot")  # NumPy 2
 _C = sqrt(2 / pi)
 _A = 0.044715
 
@@ -96,7 +96,7 @@ def layer_norm_backward(dy: Array, gamma: Array, tape: Tape) -> tuple[Array, Arr
 
 def square_sums(x: Array, scratch: Array, out: Array | None = None) -> Array:
     """Σ x² over the last axis: (N, D) → (N,)."""
-    if _HAS_VECDOT and xp._module is np:
+    if HAS_VECDOT and xp._module is np:
         return xp.vecdot(x, x, out=out)
     scratch = xp.multiply(x, x, out=scratch if scratch is not x else None)
     return xp.matmul(scratch, constant(x.shape[1], 1.0, x.dtype), out=out)
