@@ -1,0 +1,139 @@
+"""Following a run's journal from a thread: events become few, small messages.
+
+However fast a run writes and however long its journal is, the screen gets at most four messages a second, and none
+before it has dealt with the last.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from textual.message import Message
+
+from babytui.tui.series import Point, Series
+
+if TYPE_CHECKING:
+    from babytui.runs import Run
+
+PERIOD = 0.25
+_CHUNK = 1 << 22  # bytes of a journal that are read at a time
+_KEEP = 400  # log lines and samples of one message
+
+
+@dataclass
+class Delta:
+    """What a run did since the last message. Values are the journal's own plain data."""
+
+    status: str = ""
+    start: Mapping[str, Any] | None = None
+    points: list[Point] = field(default_factory=list)
+    validation: list[Point] = field(default_factory=list)
+    step: Mapping[str, Any] | None = None
+    notes: list[tuple[float, str, str]] = field(default_factory=list)
+    samples: list[Mapping[str, Any]] = field(default_factory=list)
+    end: Mapping[str, Any] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.start or self.points or self.validation or self.step or self.notes or self.samples or self.end)
+
+
+class Followed(Message):
+    """A delta of the run `guid`, from the feed with this number."""
+
+    def __init__(self, serial: int, guid: str, delta: Delta):
+        super().__init__()
+        self.serial, self.guid, self.delta = serial, guid, delta
+
+
+class Feed:
+    """Reads one run until it is over or `stop` is called. `taken()` says that the last message was dealt with."""
+
+    def __init__(self, run: Run, serial: int, post: Callable[[Message], Any]):
+        self.run, self.serial = run, serial
+        self._post = post
+        self._stopped = threading.Event()
+        self._wanted = threading.Event()
+        self._wanted.set()
+        self.offset = 0
+
+    def stop(self) -> None:
+        """Ends the thread soon; may be called from any thread."""
+        self._stopped.set()
+        self._wanted.set()
+
+    def taken(self) -> None:
+        """The last message was dealt with; the next may come."""
+        self._wanted.set()
+
+    def follow(self) -> None:
+        """Runs in a thread."""
+        last_status = ""
+        while not self._stopped.is_set():
+            alive = self.run.alive
+            delta = self.gather()
+            status = self.run.status()
+            over = not alive and not delta
+            if delta or status != last_status:
+                delta.status = last_status = status
+                self._wanted.wait()
+                if self._stopped.is_set():
+                    return
+                self._wanted.clear()
+                self._post(Followed(self.serial, self.run.guid, delta))
+            if over:
+                return
+            self._stopped.wait(PERIOD)
+
+    def gather(self) -> Delta:
+        """Everything in the journal that was not read yet, thinned."""
+        from store import journal
+
+        delta = Delta()
+        train, validation = Series(), Series()
+        while not self._stopped.is_set():
+            try:
+                lines, offset = journal.read(self.run.journal, self.offset, limit=_CHUNK)
+            except FileNotFoundError:
+                break
+            for line in lines:
+                _digest(line, delta, train, validation)
+            del delta.notes[:-_KEEP], delta.samples[:-_KEEP]
+            done = offset == self.offset or not lines
+            self.offset = offset
+            if done:
+                break
+        delta.points, delta.validation = list(train), list(validation)
+        return delta
+
+
+def _digest(line: Mapping[str, Any], delta: Delta, train: Series, validation: Series) -> None:
+    kind, step = line.get("event"), line.get("step", 0)
+    when = float(line.get("time") or 0.0)
+    if kind == "step":
+        delta.step = line
+        train.add(step, line.get("seconds", 0.0), line.get("loss"))
+    elif kind == "evaluation":
+        loss = line.get("validation_loss")
+        validation.add(step, line.get("seconds", 0.0), loss)
+        shown = "nothing held back" if loss is None else f"{loss:.4f}"
+        delta.notes.append((when, f"step {step:,}: val. loss {shown}", "text"))
+    elif kind == "sample":
+        delta.samples.append(line)
+    elif kind == "start":
+        delta.start, delta.end = line, None
+        verb = f"goes on after step {step:,}" if step else f"begins, {line.get('steps', 0):,} steps"
+        delta.notes.append((when, verb, "accent"))
+    elif kind == "checkpoint":
+        delta.notes.append((when, f"step {step:,}: checkpoint ({line.get('reason', '')})", "dim"))
+    elif kind == "alarm":
+        delta.notes.append((when, str(line.get("message", "")), "bad"))
+    elif kind == "control":
+        value = line.get("value")
+        delta.notes.append((when, f"step {step:,}: {line.get('command')}" + (f" {value:g}" if value else ""), "accent"))
+    elif kind == "end":
+        delta.end = line
+        message = line.get("message") or f"{line.get('reason')} at step {step:,}"
+        delta.notes.append((when, str(message), "bad" if line.get("reason") == "failed" else "good"))

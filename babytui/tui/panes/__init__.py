@@ -1,0 +1,1 @@
+"""The four panes. Each owns its widgets and its state; panes talk through messages."""

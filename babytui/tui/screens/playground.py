@@ -1,0 +1,227 @@
+"""The one screen: four panes side by side where there is room, else one at a time behind tabs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Static
+
+from babytui.tui import backend
+from babytui.tui.messages import (
+    ChatAsked,
+    Failed,
+    FormAsked,
+    InfoAsked,
+    ModelsChanged,
+    RunChanged,
+    RunEnded,
+    RunStarted,
+    TrainAsked,
+    WatchAsked,
+)
+from babytui.tui.panes.base import Pane
+from babytui.tui.panes.chat import ChatPane
+from babytui.tui.panes.config import ConfigPane
+from babytui.tui.panes.models import ModelsPane
+from babytui.tui.panes.training import TrainingPane
+from babytui.tui.threads import in_thread
+from babytui.tui.widgets.bars import KeyBar, TopBar
+from babytui.visible import visible
+
+PANES: tuple[type[Pane], ...] = (ConfigPane, TrainingPane, ModelsPane, ChatPane)
+NAMES = ("config", "training", "models", "chat")
+SMALLEST = (60, 18)
+ALL_FROM = (120, 24)  # the smallest size that shows all panes
+HINTS = (("^Q", "quit"), ("F9", "train"), ("F6", "zoom"), ("^P", "commands"), ("F1", "keys"), ("^C", "copy"),
+         ("^Z", "suspend"), ("Tab", "next"), ("1-4", "panes"))
+
+
+class PlaygroundScreen(Screen[None]):
+    """Moves messages between the panes; every pane owns its own state."""
+
+    AUTO_FOCUS = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide"), (160, "-broad")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-high"), (50, "-tall")]
+    BINDINGS: list[BindingType] = [
+        Binding("f2,ctrl+g", "show('config')", "Config", priority=True),
+        Binding("f3,ctrl+r", "show('training')", "Training", priority=True),
+        Binding("f4,ctrl+l", "show('models')", "Models", priority=True),
+        Binding("f5,ctrl+o", "show('chat')", "Chat", priority=True),
+        Binding("1", "show('config')", "Config", show=False),
+        Binding("2", "show('training')", "Training", show=False),
+        Binding("3", "show('models')", "Models", show=False),
+        Binding("4", "show('chat')", "Chat", show=False),
+        Binding("f6,ctrl+f", "maximise", "Maximise the pane, and back", priority=True),
+        Binding("z", "maximise", "Maximise the pane, and back", show=False),
+        Binding("f9,ctrl+t", "train", "Train with the form's values", priority=True),
+        Binding("q", "app.quit", "Quit; runs go on", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="playground")
+        self.current = "chat"
+        self.maximised = False
+        self.ready = False
+
+    def compose(self) -> ComposeResult:
+        yield TopBar([(name, pane.key, pane.title) for name, pane in zip(NAMES, PANES, strict=True)])
+        with Container(id="panes", classes="-tabs"):
+            for pane in PANES:
+                yield pane()  # type: ignore[call-arg]
+        yield KeyBar(HINTS)
+        yield Static("", id="too-small", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(TopBar).show(current=self.current, workspace=visible(str(self.workspace.root), newlines=False))
+        self.action_show("chat")
+        self.call_after_refresh(self.set_timer, 0.05, self._begin)
+
+    @property
+    def workspace(self) -> Any:
+        return self.app.workspace  # type: ignore[attr-defined]
+
+    @property
+    def config(self) -> ConfigPane:
+        return self.query_one(ConfigPane)
+
+    @property
+    def training(self) -> TrainingPane:
+        return self.query_one(TrainingPane)
+
+    @property
+    def models(self) -> ModelsPane:
+        return self.query_one(ModelsPane)
+
+    @property
+    def chat(self) -> ChatPane:
+        return self.query_one(ChatPane)
+
+    async def _begin(self) -> None:
+        """After the first paint: everything that reads files or imports arrays, in threads."""
+        for pane in (self.chat, self.models, self.training, self.config):
+            await pane.begin()  # type: ignore[attr-defined]
+        self.ready = True
+        if self.focused is None:  # its pane was opened before it was built
+            self.action_show(self.current)
+
+    def on_resize(self, event: events.Resize) -> None:
+        width, height = event.size
+        small = width < SMALLEST[0] or height < SMALLEST[1]
+        self.set_class(small, "-small")
+        if small:
+            self.query_one("#too-small", Static).update(
+                f"This terminal has {width}×{height} cells; babytui needs {SMALLEST[0]}×{SMALLEST[1]}. "
+                "Make it larger, or press ctrl+q: runs go on.")
+        self._arrange()
+
+    @property
+    def tabbed(self) -> bool:
+        """Whether one pane is shown at a time."""
+        return self.maximised or self.size.width < ALL_FROM[0] or self.size.height < ALL_FROM[1]
+
+    def _arrange(self) -> None:
+        """Shows all panes or the present one."""
+        tabbed = self.tabbed
+        self.query_one("#panes").set_class(tabbed, "-tabs")
+        for name in NAMES:
+            self.query_one(f"#{name}").display = not tabbed or name == self.current
+        self.query_one(TopBar).show(tabbed=tabbed, current=self.current)
+
+    def action_show(self, name: str) -> None:
+        """Brings a pane to the front and gives it the keys."""
+        self.current = name
+        self._arrange()
+        pane = self.query_one(f"#{name}", Pane)
+        if not pane.has_focus_within:
+            target = pane.first_focus()
+            if target is not None:
+                self.call_after_refresh(self._focus, target)
+
+    def _focus(self, target: Any) -> None:
+        if self.current in NAMES and not self.query_one(f"#{self.current}").has_focus_within:
+            target.focus()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        pane = next((w for w in event.widget.ancestors if isinstance(w, Pane)), None)
+        if pane is not None and pane.id and pane.id != self.current:
+            self.current = pane.id
+            self._arrange()
+
+    def action_maximise(self) -> None:
+        self.maximised = not self.maximised
+        self._arrange()
+
+    def action_train(self) -> None:
+        self.config.ask_to_train()
+
+    @on(TopBar.Picked)
+    def _picked(self, event: TopBar.Picked) -> None:
+        self.action_show(event.pane)
+
+    # --- messages of the panes --------------------------------------------------------------------
+
+    @on(TrainAsked)
+    def _train(self, event: TrainAsked) -> None:
+        workspace = self.workspace
+        self.notify("Starting …", timeout=2)
+
+        def work() -> None:
+            self.post_message(RunStarted(backend.start(workspace, event.values, event.text, event.name, event.prompt)))
+
+        in_thread(self, work, "start")
+
+    @on(RunStarted)
+    def _started(self, event: RunStarted) -> None:
+        self.training.attach(event.run, event.run.name)
+        self.action_show("training")
+        self.models.scan()
+
+    @on(RunChanged)
+    def _run_changed(self, event: RunChanged) -> None:
+        self.query_one(TopBar).show(status=event.summary)
+
+    @on(RunEnded)
+    def _ended(self, event: RunEnded) -> None:
+        """A model that has just been made is the one to talk to, unless another is talking."""
+        if event.status in ("finished", "stopped"):
+            self.notify(f"{event.name} is {event.status} and can talk: F5.", markup=False)
+            if not self.chat.writing:
+                self.chat.load(event.guid, event.name)
+        else:
+            self.notify(f"{event.name} {event.status}; the log says why.", severity="error", markup=False)
+
+    @on(ModelsChanged)
+    def _models_changed(self, event: Message) -> None:
+        self.models.scan()
+
+    @on(WatchAsked)
+    def _watch(self, event: WatchAsked) -> None:
+        self.training.watch_run(event.guid)
+        self.action_show("training")
+
+    @on(ChatAsked)
+    def _chat(self, event: ChatAsked) -> None:
+        self.chat.load(event.guid, event.name)
+        self.action_show("chat")
+
+    @on(FormAsked)
+    def _form(self, event: FormAsked) -> None:
+        self.config.load_values(event.values, event.source)
+        self.action_show("config")
+
+    @on(InfoAsked)
+    def _info(self, event: InfoAsked) -> None:
+        from babytui.tui.screens.info import InfoScreen
+
+        self.app.push_screen(InfoScreen(self.workspace, event.guid))
+
+    @on(Failed)
+    def _failed(self, event: Failed) -> None:
+        severity: Any = event.severity
+        self.notify(visible(event.text), severity=severity, markup=False, timeout=8)

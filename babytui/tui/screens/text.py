@@ -1,0 +1,36 @@
+"""A page of lines to read: the keys, or what a command printed."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+
+from babytui.tui.widgets.lines import Line, Lines
+
+
+class TextScreen(ModalScreen[None]):
+    """Shows lines until Esc."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: list[BindingType] = [
+        Binding("escape,q,f1,ctrl+c,enter", "dismiss", "Back"),
+        Binding("j,down", "scroll(1)", show=False),
+        Binding("k,up", "scroll(-1)", show=False),
+    ]
+
+    def __init__(self, title: str, lines: list[Line]):
+        super().__init__()
+        self._title, self._lines = title, lines
+
+    def compose(self) -> ComposeResult:
+        box = Vertical(classes="dialog")
+        box.border_title = Text(self._title)
+        box.border_subtitle = "Esc back · ↑ ↓ scroll"
+        with box, VerticalScroll():
+            yield Lines(self._lines)
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)

@@ -1,0 +1,121 @@
+"""Lines of styled text that repaint only what changed: the base of everything here that updates often.
+
+A line is a list of (text, role) pieces; a role's colour comes from the theme. Text is never parsed for markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color, ColorParseError
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+Piece = tuple[str, str]
+Line = list[Piece]
+# Role → (theme variable, share of it on the background, bold). Component classes would be the stylesheet's way, but
+# a dozen of them on every widget that draws lines cost half of the time to the first paint.
+ROLES: dict[str, tuple[str, float, bool]] = {
+    "text": ("foreground", 1.0, False), "value": ("foreground", 1.0, False), "strong": ("foreground", 1.0, True),
+    "label": ("foreground", 0.68, False), "dim": ("foreground", 0.5, False),
+    "good": ("text-success", 1.0, False), "warn": ("text-warning", 1.0, False), "bad": ("text-error", 1.0, False),
+    "accent": ("text-accent", 1.0, False), "key": ("text-accent", 1.0, True),
+    "train": ("text-primary", 1.0, False), "validation": ("text-warning", 1.0, False),
+}
+_styles: dict[tuple[str, str, str], Style] = {}
+
+
+class Roles:
+    """For a widget that draws lines itself: styles by role, from the theme."""
+
+    def style_of(self, role: str) -> Style:
+        """The style of a role on this widget's background."""
+        widget: Any = self
+        base: Style = widget.rich_style
+        key = (widget.app.theme, role, str(base.bgcolor))
+        style = _styles.get(key)
+        if style is None:
+            style = _styles[key] = base + _role_style(role, widget.app.theme_variables, base)
+        return style
+
+    def strip_of(self, line: Line, width: int) -> Strip:
+        """The line as a strip of exactly `width` cells; what is longer ends in an ellipsis."""
+        line = fit(line, width)
+        segments = [Segment(text, self.style_of(role)) for text, role in line if text]
+        return Strip(segments).adjust_cell_length(width, self.rich_style)  # type: ignore[attr-defined]
+
+
+def _role_style(role: str, variables: Mapping[str, str], base: Style) -> Style:
+    name, share, bold = ROLES[role]
+    try:
+        color = Color.parse(variables[name])
+    except (KeyError, ColorParseError):
+        return Style(bold=bold or None, dim=share < 1 or None)
+    if color.ansi is not None:
+        return Style(color=color.rich_color, bold=bold or None, dim=share < 1 or None)
+    if share < 1 and base.bgcolor is not None and base.bgcolor.triplet is not None:
+        color = Color(*base.bgcolor.triplet).blend(color, share)
+    return Style(color=color.rich_color, bold=bold or None)
+
+
+class Lines(Roles, Widget):
+    """A block of lines, set as a whole; only rows that differ from before are painted again."""
+
+    DEFAULT_CSS = "Lines { height: auto; }"
+
+    def __init__(self, lines: list[Line] | None = None, *, id: str | None = None, classes: str | None = None):
+        super().__init__(id=id, classes=classes)
+        self._lines: list[Line] = lines or []
+
+    @property
+    def lines(self) -> list[Line]:
+        return self._lines
+
+    @property
+    def plain(self) -> str:
+        """What is shown, without styles."""
+        return "\n".join("".join(text for text, _ in line) for line in self._lines)
+
+    def set_lines(self, lines: list[Line]) -> None:
+        """Shows these lines instead."""
+        before, self._lines = self._lines, lines
+        if len(before) != len(lines) and self.styles.is_auto_height:
+            self.refresh(layout=True)
+            return
+        width = self.size.width
+        for y in range(max(len(before), len(lines))):
+            if (before[y] if y < len(before) else None) != (lines[y] if y < len(lines) else None):
+                self.refresh(Region(0, y, width, 1))
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        return len(self._lines)
+
+    def get_content_width(self, container: object, viewport: object) -> int:
+        return max((sum(cell_len(text) for text, _ in line) for line in self._lines), default=0)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y >= min(len(self._lines), self.size.height):
+            return Strip.blank(width, self.rich_style)
+        return self.strip_of(self._lines[y], width)
+
+
+def fit(line: Line, width: int) -> Line:
+    """The line cut to `width` cells with an ellipsis when it is longer."""
+    if sum(cell_len(text) for text, _ in line) <= width:
+        return line
+    cut: Line = []
+    room = max(0, width - 1)
+    for text, role in line:
+        while cell_len(text) > room:
+            text = text[:-1]
+        cut.append((text, role))
+        room -= cell_len(text)
+        if room <= 0:
+            break
+    return [*cut, ("…", cut[-1][1] if cut else "dim")] if width > 0 else []
