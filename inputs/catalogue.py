@@ -75,7 +75,8 @@ ENTRIES = (
         "alice",
         "Alice's Adventures in Wonderland, by Lewis Carroll",
         "web",
-        "Public domain in the USA; Project Gutenberg number 11 with its licence text. Checksum not pinned: it is revised.",
+        "Public domain in the USA; Project Gutenberg number 11 with its licence text. It is revised now and then, so its "
+        "checksum is not pinned.",
         url="https://www.gutenberg.org/cache/epub/11/pg11.txt",
         announced_bytes=174_000,
     ),
@@ -87,16 +88,25 @@ def entries(kind: str | None = None) -> tuple[Entry, ...]:
     return tuple(entry for entry in ENTRIES if kind is None or entry.kind == kind)
 
 
+def names() -> tuple[str, ...]:
+    """The names of all entries."""
+    return tuple(entry.name for entry in ENTRIES)
+
+
+def shipped() -> dict[str, Path]:
+    """Where each shipped text is, by name."""
+    return {entry.name: entry.path for entry in ENTRIES if entry.path is not None}
+
+
 def find(name: str) -> Entry:
     """The entry of that name, or NotFound with the nearest names."""
     for entry in ENTRIES:
         if entry.name == name:
             return entry
-    names = [entry.name for entry in ENTRIES]
-    near = difflib.get_close_matches(name, names, n=1) or [", ".join(names)]
-    shown = ascii(name) if not name.isprintable() else f'"{name}"'
-    raise NotFound(f"There is no text named {shown} in the catalogue; did you mean {near[0]}?"
-                   if near[0] in names else f"There is no text named {shown} in the catalogue; choose from {near[0]}.")
+    near = difflib.get_close_matches(name, names(), n=1)
+    advice = f"did you mean {near[0]}?" if near else f"choose from {', '.join(names())}."
+    shown = f'"{name}"' if name.isprintable() else ascii(name)
+    raise NotFound(f"There is no text named {shown} in the catalogue; {advice}")
 
 
 def read(name: str) -> Text:

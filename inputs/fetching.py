@@ -38,8 +38,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         scheme = urllib.parse.urlsplit(newurl).scheme.lower()
         if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise TextError(f"{_shown(req.full_url)} leads on to {_shown(newurl)}, which is not a safe address; "
-                            "download it yourself and add the file.")
+            raise TextError(
+                f"{_shown(req.full_url)} leads on to {_shown(newurl)}, which is not a safe address; "
+                "download it yourself and add the file."
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -51,9 +53,9 @@ def fetch(
 ) -> bytes:
     """The bytes of a web entry, of the entry of that name, or of an http(s) address.
 
-    `progress` is called with the bytes so far and the bytes in all (None when nobody knows). `timeout` is in seconds, for
-    each wait on the network; `limit` in bytes. Raises TextError with one sentence when anything is not as announced, and
-    NotFound for a name that is not in the catalogue.
+    `progress` is called with the bytes so far and the bytes in all (None when nobody knows). `timeout` is in seconds,
+    for each wait on the network; `limit` in bytes. Raises TextError with one sentence when anything is not as
+    announced, and NotFound for a name that is not in the catalogue.
     """
     entry = source if isinstance(source, Entry) else None if ":" in source else find(source)
     url = entry.url if entry else str(source)
@@ -71,7 +73,7 @@ def fetch(
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise TextError(_reason(url, error)) from None
     if exact is not None and len(data) != exact:
-        raise TextError(f"{_shown(url)} has {len(data)} bytes instead of {exact}; it has changed or broke off, try again.")
+        raise TextError(f"{_shown(url)} has {len(data)} bytes instead of {exact}, so it was not kept; try again later.")
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise TextError(f"{_shown(url)} does not have the expected checksum, so it was not kept; try again later.")
     if not data:
@@ -86,13 +88,13 @@ def _download(url: str, progress: Progress | None, timeout: float, limit: int, e
         length = answer.headers.get("Content-Length", "")
         announced = int(length) if length.isascii() and length.isdigit() else None
         if announced is not None and announced > limit:
-            raise TextError(f"{_shown(url)} has {announced} bytes, more than the {limit} expected; it was not downloaded.")
+            raise TextError(f"{_shown(url)} has {announced} bytes, more than the {limit} allowed, so it was not fetched.")
         total = announced if announced is not None else exact
         done, told = 0, 0.0
         while piece := answer.read1(PIECE):
             done += len(piece)
             if done > limit:
-                raise TextError(f"{_shown(url)} sent more than the {limit} bytes expected, so the download was stopped.")
+                raise TextError(f"{_shown(url)} sent more than the {limit} bytes allowed, so it was stopped.")
             file.write(piece)
             if progress and time.monotonic() - told > 0.05:  # a screen needs no more than 20 a second
                 told = time.monotonic()

@@ -73,7 +73,7 @@ def read_text(path: str | Path, limit: int = LIMIT) -> Text:
     if stat.S_ISDIR(mode):
         return _read_folder(path, limit)
     if not stat.S_ISREG(mode):
-        raise TextError(f"{_shown(path)} is a device, pipe or socket; give a regular file, or - to read standard input.")
+        raise TextError(f"{_shown(path)} is a device, pipe or socket; give a regular file, or - for standard input.")
     try:
         with open(path, "rb") as file:
             data = _taken(file, _shown(path), limit)

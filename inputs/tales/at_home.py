@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inputs.tales.grammar import Maybe, Pick, Shape
+from inputs.tales.grammar import Forms, Maybe, Pick, Shape
 from inputs.tales.words import BREAKABLE, MAKES, PLACES, SHARED, SMALL, SPOTS, TOYS
 
 LOST = Shape(
@@ -75,7 +75,7 @@ LOST = Shape(
             "{Hero} tied the {thing.noun} to a bit of string, and the string to {hero.his} coat, and it was never lost again, "
             "except for twice.",
             "And {hero} let {friend} keep the {thing} until Sunday, because finding a thing makes it a little bit yours.",
-            "After that, whenever somebody lost something, {hero} would say, \"Let us be slow about it.\" And it worked.",
+            "After that, whenever somebody lost something, they came to {hero}, who knew how to look slowly.",
             "\"Good night, {thing.noun},\" said {hero}. \"Stay where you are.\" And it did.",
         ),
     ),
@@ -317,10 +317,55 @@ MAKING = Shape(
     ),
 )
 
+# What a friend says so as not to give the surprise away, and how it is told afterward.
+SECRETS = (
+    Forms({
+        "friend": "{Hero.he} went outside and stood where everybody could see {hero.him}. "
+        "\"Good morning,\" said {friend}. \"What a lot of clouds!\" And {friend.he} hurried away.",
+        "told": "\"There was not one cloud this morning,\" said {hero}. \"I know,\" said {friend}. "
+        "\"I looked up so that I would not look at you and tell.\"",
+    }),
+    Forms({
+        "friend": "{Hero.he} met {friend} on the path. {Friend} had something behind {friend.his} back. "
+        "\"I cannot stop,\" said {friend}. \"I have to see somebody about a thing.\"",
+        "told": "{Friend} gave {hero.him} {toy.a}. \"I had it behind my back,\" said {friend}. \"It was so hard not to tell!\"",
+    }),
+    Forms({
+        "friend": "\"Do you know what day it is?\" {hero.he} asked {friend}. \"Is it Monday?\" said {friend}, "
+        "and {friend.he} looked away.",
+        "told": "\"So it was not Monday,\" said {hero}. \"No,\" said {friend}. \"It was yours.\" And {friend.he} gave {hero.him} {toy.a}.",
+    }),
+    Forms({
+        "friend": "{Friend} was sitting on a step. \"I have a song in my head today,\" said {hero}. "
+        "\"I do not hear anything,\" said {friend}, but {friend.his} foot was tapping.",
+        "told": "\"Now I hear it,\" said {friend}, and {friend.he} sang the birthday song louder than anybody.",
+    }),
+)
+
+EXCUSES = (
+    Forms({
+        "other": "{Other} was no better. \"Hello,\" said {other}, \"and goodbye.\" Then {other.he} ran into a bush.",
+        "told": "\"You ran into a bush,\" said {hero} to {other}. \"I was so full of the secret,\" said {other}. "
+        "\"It nearly came out of my ears.\"",
+    }),
+    Forms({
+        "other": "{Hero} went to see {other}, but {other}'s door was shut. Somebody behind it whispered, and somebody giggled.",
+        "told": "\"I heard you giggle,\" said {hero} to {other}. \"I had paper stars in my mouth,\" said {other}. \"They tickled.\"",
+    }),
+    Forms({
+        "other": "{Other} was carrying a big basket. \"It is only washing,\" said {other}. But it smelled of sugar.",
+        "told": "\"That was very sweet washing,\" said {hero}. \"It was the cake,\" said {other}. \"I nearly told you. I nearly ate it, too.\"",
+    }),
+    Forms({
+        "other": "\"Come and play,\" said {hero} to {other}. \"I have to count my toes,\" said {other}, and shut the gate.",
+        "told": "\"How many toes do you have?\" {hero} asked {other}. \"I never counted,\" said {other}. \"I was hanging up lanterns.\"",
+    }),
+)
+
 BIRTHDAY = Shape(
     "a birthday",
     cast={"hero": "hero", "friend": "hero", "other": "hero", "helper": "cook"},
-    props={"place": PLACES, "toy": TOYS},
+    props={"place": PLACES, "toy": TOYS, "secret": SECRETS, "excuse": EXCUSES},
     titles=("{Hero}'s birthday", "Has everybody forgotten?", "A day for {hero}", "The big secret"),
     beats=(
         (
@@ -328,18 +373,8 @@ BIRTHDAY = Shape(
             "When {hero.full} opened {hero.his} eyes, it was {hero.his} birthday. It looked like any other day.",
             "For a whole week {hero.full} had counted the sleeps. Three, two, one. And now it was here: {hero.his} birthday.",
         ),
-        (
-            "{Hero.he} went outside and stood where everybody could see {hero.him}. "
-            "\"Good morning,\" said {friend}. \"What a lot of clouds!\" And {friend.he} hurried away.",
-            "{Hero.he} met {friend} on the path. {Friend} had something behind {friend.his} back. "
-            "\"I cannot stop,\" said {friend}. \"I have to see somebody about a thing.\"",
-            "\"Do you know what day it is?\" {hero.he} asked {friend}. \"Is it Monday?\" said {friend}, and {friend.he} looked away.",
-        ),
-        (
-            "{Other} was no better. \"Hello,\" said {other}, \"and goodbye.\" Then {other.he} ran into a bush.",
-            "{Hero} went to see {other}, but {other}'s door was shut. Somebody behind it whispered, and somebody giggled.",
-            "{Other} was carrying a big basket. \"It is only washing,\" said {other}. But it smelled of sugar.",
-        ),
+        ("{secret.friend}",),
+        ("{excuse.other}",),
         (
             "\"They have all forgotten,\" thought {hero}. {Hero.he} went {place.to} and sat down by {hero.himself}.",
             "{Hero} walked {place.to}. {Hero.he} sang the birthday song, very softly, from me to me.",
@@ -362,10 +397,10 @@ BIRTHDAY = Shape(
             "\"Now!\" said somebody. And all at once there was light, and singing, and a table with a white cloth.",
         ),
         (
-            "{Friend} gave {hero.him} {toy.a}. \"I had it behind my back,\" said {friend}. \"It was so hard not to tell!\"",
-            "\"You ran into a bush,\" said {hero} to {other}. \"I was so full of the secret,\" said {other}. "
-            "\"It nearly came out of my ears.\"",
+            "{secret.told}",
+            "{excuse.told}",
             "There was {toy.a}, with a bow on it, and there was a slice of cake with the most cherries.",
+            "{Friend} gave {hero.him} {toy.a}, and {other} gave {hero.him} a jar of jam. {Hero} could not decide which to hug first.",
         ),
         (
             "That night {hero} counted again. It was three hundred sleeps and more until the next one. {Hero.he} did not mind.",
@@ -401,8 +436,8 @@ GUEST = Shape(
         (
             "{Hero} walked over slowly. {Hero.he} did not say, \"What is your name?\" {Hero.he} sat down and began to build a "
             "[house of twigs|tower of stones|boat of bark].",
-            "{Hero} went over and held out the {toy}. \"This needs two,\" {hero.he} said, \"and I am only one.\"",
-            "\"I have too much {hero.food} here,\" said {hero}, and {hero.he} sat down not too near. "
+            "{Hero} went over and held out {hero.his} {toy}. \"This needs two,\" {hero.he} said, \"and I am only one.\"",
+            "\"I have more {hero.food} here than I can eat,\" said {hero}, and {hero.he} sat down not too near. "
             "\"Somebody will have to help me.\"",
         ),
         (

@@ -19,7 +19,7 @@ LONGEST_LINE = 190  # characters; a longer paragraph is broken between two sente
 
 _SLOT = re.compile(r"\{([A-Za-z]\w*)(?:\.(\w+))?\}")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
-_SMALL_WORDS = frozenset("a an and at but by for from in of on or that the to with who which".split())
+_SMALL_WORDS = frozenset("a an and at but by for from in of on or the to with who which".split())
 
 _FORMS = {
     "he": {"he": "he", "him": "him", "his": "his", "himself": "himself"},
@@ -28,7 +28,7 @@ _FORMS = {
 
 
 def article(words: str) -> str:
-    """`words` with "a" or "an" before it. Knows only the sounds that this vocabulary needs ("an hour", "a unicorn")."""
+    """`words` with "a" or "an" before it, for the sounds in this vocabulary ("an hour", "a unicorn")."""
     first = words.lower().split()[0]
     vowel = first[0] in "aeiou" and not first.startswith(("one", "use", "uni"))
     return ("an " if vowel or first.startswith("hour") else "a ") + words
@@ -47,11 +47,15 @@ class Person:
     tags: frozenset[str]
 
     def form(self, name: str) -> str:
-        """One form by name: he, him, his, himself, full, kind, home, food, hands."""
+        """One form by name: he, him, his, himself, full, kind, home, food, hands, hand."""
         if name in _FORMS["he"]:
             return _FORMS[self.pronoun][name]
         if name == "full":
+            if "child" in self.tags:
+                return f"little {self.name}"
             return f"{self.name} the {self.kind}" if self.kind else self.name
+        if name == "hand":
+            return {"hooves": "hoof", "feet": "foot"}.get(self.hands, self.hands[:-1])
         return str(getattr(self, name))
 
 
@@ -158,7 +162,8 @@ class Teller:
             else:
                 chosen = [self.deal(beat)]
             for template in chosen:
-                paragraphs += broken(self.fill(template, scene))
+                for line in self.fill(template, scene).split("\n"):
+                    paragraphs += broken(line)
         return title, paragraphs
 
     def scene(
