@@ -75,8 +75,8 @@ ENTRIES = (
         "alice",
         "Alice's Adventures in Wonderland, by Lewis Carroll",
         "web",
-        "Public domain in the USA; Project Gutenberg number 11 with its licence text. It is revised now and then, so its "
-        "checksum is not pinned.",
+        "Public domain in the USA; Project Gutenberg number 11 with its licence text. It is revised now and then, "
+        "so its checksum is not pinned.",
         url="https://www.gutenberg.org/cache/epub/11/pg11.txt",
         announced_bytes=174_000,
     ),

@@ -88,7 +88,7 @@ def _download(url: str, progress: Progress | None, timeout: float, limit: int, e
         length = answer.headers.get("Content-Length", "")
         announced = int(length) if length.isascii() and length.isdigit() else None
         if announced is not None and announced > limit:
-            raise TextError(f"{_shown(url)} has {announced} bytes, more than the {limit} allowed, so it was not fetched.")
+            raise TextError(f"{_shown(url)} has {announced} bytes, more than the {limit} allowed; it was not fetched.")
         total = announced if announced is not None else exact
         done, told = 0, 0.0
         while piece := answer.read1(PIECE):
@@ -128,6 +128,8 @@ def _reason(url: str, error: BaseException) -> str:
         error.close()
         if error.code in (404, 410):
             return f"There is nothing at {shown} (HTTP {error.code}); check the address."
+        if 300 <= error.code < 400:  # urllib refuses a circle of redirects, and most schemes, by itself
+            return f"{shown} leads on to where babytui will not follow; download it yourself and add the file."
         return f"{host} refused {shown} (HTTP {error.code} {_shown(str(error.reason))}); try again later."
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):

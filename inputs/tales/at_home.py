@@ -26,7 +26,8 @@ LOST = Shape(
             "One evening {hero} came home from {place}, and the {thing.noun} did not come home with {hero.him}.",
         ),
         (
-            "\"Oh no!\" said {hero}. {Hero.he} looked under the bed. There was [dust|a sock|a spider], and that was all.",
+            "\"Oh no!\" said {hero}. {Hero.he} looked under the bed. There was [dust|a sock|a spider], and that was "
+            "all.",
             "{Hero} looked high and low. {Hero.he} found a crumb, a cork and an old brown leaf. "
             "{Hero.he} did not find the {thing.noun}.",
             "{Hero} turned everything upside down. Then {hero.he} turned it all back again. There was no {thing.noun}.",
@@ -72,9 +73,11 @@ LOST = Shape(
         ),
         (
             "That night {hero} held the {thing} tight, and it was warm by the time {hero.he} fell asleep.",
-            "{Hero} tied the {thing.noun} to a bit of string, and the string to {hero.his} coat, and it was never lost again, "
+            "{Hero} tied the {thing.noun} to a bit of string, and the string to {hero.his} coat, and it was never "
+            "lost again, "
             "except for twice.",
-            "And {hero} let {friend} keep the {thing} until Sunday, because finding a thing makes it a little bit yours.",
+            "And {hero} let {friend} keep the {thing} until Sunday, because finding a thing makes it a little bit "
+            "yours.",
             "After that, whenever somebody lost something, they came to {hero}, who knew how to look slowly.",
             "\"Good night, {thing.noun},\" said {hero}. \"Stay where you are.\" And it did.",
         ),
@@ -101,16 +104,19 @@ WHOSE = Shape(
         (
             "{Hero.he} went to {first}. \"Is this your {thing.noun}?\" {hero.he} asked. "
             "\"I wish it were,\" said {first}, \"but mine is much uglier.\"",
-            "{Hero.he} asked {first.full} first. \"What would I do with {thing.an}?\" said {first}. \"I would only sit on it.\"",
+            "{Hero.he} asked {first.full} first. \"What would I do with {thing.an}?\" said {first}. \"I would only "
+            "sit on it.\"",
             "\"Is it yours?\" {hero.he} asked {first}. {First} looked at it from the top and from the bottom. "
             "\"No,\" said {first}. \"But thank you for asking.\"",
         ),
         (
-            "Then {hero.he} asked {second}. {Second} smelled it. \"It smells of [smoke|soap|mint|bread],\" said {second}. "
+            "Then {hero.he} asked {second}. {Second} smelled it. \"It smells of [smoke|soap|mint|bread],\" said "
+            "{second}. "
             "\"I do not smell of that, do I?\"",
             "{Second.full} was next. \"It is not mine,\" said {second}, \"but I saw {friend} "
             "walking very slowly and looking at the ground.\"",
-            "{Second} shook {second.his} head. \"Ask somebody who looks sad,\" {second.he} said. And that was good advice.",
+            "{Second} shook {second.his} head. \"Ask somebody who looks sad,\" {second.he} said. And that was good "
+            "advice.",
         ),
         (
             "At the end of the day {hero} came upon {friend}, who was sitting on a stone with a long face.",
@@ -118,7 +124,8 @@ WHOSE = Shape(
             "Behind the hedge {hero} heard somebody sigh. It was {friend}, and it was a very deep sigh.",
         ),
         (
-            "\"Have you lost something?\" asked {hero}. \"Only {thing.a},\" said {friend}. \"It was my grandmother's.\"",
+            "\"Have you lost something?\" asked {hero}. \"Only {thing.a},\" said {friend}. \"It was my "
+            "grandmother's.\"",
             "\"I cannot come and play,\" said {friend}. \"I have lost my {thing}, and I will look until I find it.\"",
             "{Hero} did not say anything. {Hero.he} only opened {hero.his} pocket, and {friend}'s eyes grew round.",
         ),
@@ -132,7 +139,8 @@ WHOSE = Shape(
             "\"You can look at it whenever you like,\" said {friend}. So {hero} had a friend and half of {thing.an}.",
             "The next morning there was [a cake|a jar of jam|a bunch of daisies] at the door. "
             "The note said: To {hero}, who asked.",
-            "\"Finders keepers is a bad rule,\" said {hero} to {hero.his} mama that night. \"Finders askers is better.\"",
+            "\"Finders keepers is a bad rule,\" said {hero} to {hero.his} mama that night. \"Finders askers is "
+            "better.\"",
         ),
     ),
 )
@@ -141,7 +149,8 @@ SHARING = Shape(
     "sharing",
     cast={"hero": "hero", "friend": "hero", "other": "hero"},
     props={"thing": SHARED, "place": PLACES},
-    titles=("Half of the {thing.noun}", "{Hero} and the {thing}", "One {thing.noun} for two", "A {thing.noun} too many"),
+    titles=("Half of the {thing.noun}", "{Hero} and the {thing}", "One {thing.noun} for two",
+            "A {thing.noun} too many"),
     beats=(
         (
             "{Hero.full} had {thing.a}, and it was all {hero.his} own.",
@@ -156,22 +165,28 @@ SHARING = Shape(
             "{Hero.he} found a quiet spot in the sun, and {hero.he} was just about to begin.",
         ),
         (
-            "Just then {friend} came by. {Friend.he} did not ask for any. {Friend.he} only looked, and {friend.his} tummy rumbled.",
+            "Just then {friend} came by. {Friend.he} did not ask for any. {Friend.he} only looked, and {friend.his} "
+            "tummy rumbled.",
             "\"Hello,\" said somebody. It was {friend}. \"That is a lovely {thing.noun},\" said {friend}. "
             "\"I had no breakfast today.\"",
-            "Then {hero.he} heard a sniff. {Friend.full} was sitting close by, looking very hard at {friend.his} own feet.",
-            "But {friend} was there already. \"I was just going,\" said {friend}, and {friend.he} looked at the {thing.noun}.",
+            "Then {hero.he} heard a sniff. {Friend.full} was sitting close by, looking very hard at {friend.his} own "
+            "feet.",
+            "But {friend} was there already. \"I was just going,\" said {friend}, and {friend.he} looked at the "
+            "{thing.noun}.",
         ),
         (
             "\"It is only a small {thing.noun},\" said {hero}, and {hero.he} hid it behind {hero.his} back.",
-            "{Hero} turned around, so that {hero.he} could not see {friend}. But {hero.he} knew that {friend.he} was there.",
-            "{Hero} took one bite. It ought to have been good. It tasted of [nothing at all|paper|a cold, gray morning].",
+            "{Hero} turned around, so that {hero.he} could not see {friend}. But {hero.he} knew that {friend.he} was "
+            "there.",
+            "{Hero} took one bite. It ought to have been good. It tasted of [nothing at all|paper|a cold, gray "
+            "morning].",
             "\"There is not enough for two,\" thought {hero}. \"There is just enough for me.\"",
         ),
         Maybe((
             "{Friend} got up to go. {Friend.he} was not cross. That made it worse.",
             "A cloud went over the sun, and then it went away again. Nobody said a word.",
-            "It is hard to eat when somebody near you is hungry. The {thing.noun} gets bigger and bigger in your mouth.",
+            "It is hard to eat when somebody near you is hungry. The {thing.noun} gets bigger and bigger in your "
+            "mouth.",
         )),
         (
             "{Hero} remembered the winter, when {friend} had given {hero.him} half of everything.",
@@ -188,9 +203,11 @@ SHARING = Shape(
         (
             "\"It is odd,\" said {hero}. \"It is a smaller {thing.noun}, but it tastes bigger.\"",
             "\"That was the best half of {thing.an} that I ever had,\" said {hero}, and {hero.he} meant it.",
-            "The next day {friend} found some {friend.food}, and the first thing {friend.he} did was to run and find {hero}.",
+            "The next day {friend} found some {friend.food}, and the first thing {friend.he} did was to run and find "
+            "{hero}.",
             "{Hero} was not quite full. But {hero.he} was happy, and that goes into the gaps.",
-            "And if you ever go {place.to}, you may see {hero} there, with something nice, looking for somebody to share it with.",
+            "And if you ever go {place.to}, you may see {hero} there, with something nice, looking for somebody to "
+            "share it with.",
         ),
     ),
 )
@@ -209,7 +226,8 @@ MISTAKE = Shape(
         ),
         (
             "{Hero} only wanted to hold it. But it was heavier than it looked, and it slipped. Crack!",
-            "{Hero} spun around to show how a [leaf|top|dancer] spins, and {hero.his} elbow hit the {thing.noun}. Down it went.",
+            "{Hero} spun around to show how a [leaf|top|dancer] spins, and {hero.his} elbow hit the {thing.noun}. "
+            "Down it went.",
             "{Hero} ran through the door too fast. There was a bump, and then a crash, and then it was very quiet.",
             "{Hero.he} gave it a little push, just to see. It fell on the floor and came apart.",
         ),
@@ -231,28 +249,36 @@ MISTAKE = Shape(
             "\"You know what,\" said {helper}, \"or you would not have come.\"",
             "\"Something is the matter,\" said {helper.full}. So {hero} told {helper.him} everything. "
             "\"Broken things can be mended,\" said {helper}. \"But first they must be shown.\"",
-            "{Helper} saw {hero.his} sad face. \"Sorry is a small word,\" {helper.he} said, \"but it opens a very big door.\"",
+            "{Helper} saw {hero.his} sad face. \"Sorry is a small word,\" {helper.he} said, \"but it opens a very "
+            "big door.\"",
         ),
         (
-            "So {hero} went to {friend}, and {hero.his} feet felt like lead. \"I broke your {thing.noun},\" {hero.he} said. "
+            "So {hero} went to {friend}, and {hero.his} feet felt like lead. \"I broke your {thing.noun},\" "
+            "{hero.he} said. "
             "\"I am sorry.\"",
-            "{Hero} knocked on {friend}'s door. \"It was me,\" {hero.he} said, all in one breath. \"I am so very sorry.\"",
-            "\"{Friend},\" said {hero}, \"I did a bad thing, and then I hid it, and that was two bad things. I am sorry.\"",
+            "{Hero} knocked on {friend}'s door. \"It was me,\" {hero.he} said, all in one breath. \"I am so very "
+            "sorry.\"",
+            "\"{Friend},\" said {hero}, \"I did a bad thing, and then I hid it, and that was two bad things. I am "
+            "sorry.\"",
         ),
         (
-            "{Friend} was quiet. \"I am sad about the {thing.noun},\" {friend.he} said. \"But I am glad that you told me.\"",
+            "{Friend} was quiet. \"I am sad about the {thing.noun},\" {friend.he} said. \"But I am glad that you "
+            "told me.\"",
             "\"I knew,\" said {friend}. \"I was not waiting for the {thing.noun}. I was waiting for you.\"",
             "{Friend} was cross for as long as it takes to drink a cup of milk. Then {friend.he} gave {hero} a hug.",
         ),
         (
             "They got the glue and a brush, and they put the {thing.noun} together again, piece by piece.",
             "{Hero} mended it with {helper}'s good glue. It took all afternoon, and it was a little crooked.",
-            "It could not be the same as before. But they mended it and painted [a star|a leaf|a daisy] over the crack.",
+            "It could not be the same as before. But they mended it and painted [a star|a leaf|a daisy] over the "
+            "crack.",
         ),
         (
             "The stone in {hero}'s tummy was gone. {Hero.he} had two suppers.",
-            "\"I like it better now,\" said {friend}. \"It has a story in it.\" And {hero} smiled for the first time that day.",
-            "After that {hero} was careful with other people's things, and when {hero.he} was not, {hero.he} said so at once.",
+            "\"I like it better now,\" said {friend}. \"It has a story in it.\" And {hero} smiled for the first time "
+            "that day.",
+            "After that {hero} was careful with other people's things, and when {hero.he} was not, {hero.he} said so "
+            "at once.",
             "That night {hero} slept from one end of the dark to the other.",
         ),
     ),
@@ -268,7 +294,8 @@ MAKING = Shape(
             "{Hero.full} woke up with an idea. \"Today,\" {hero.he} said, \"I will make {make.a}.\"",
             "\"I wish I had {make.a},\" said {hero.full}. There was nobody to give {hero.him} one, so {hero.he} "
             "thought that {hero.he} would make it.",
-            "It was a day for making things. {Hero.full} rolled up {hero.his} sleeves. \"I will make {make.a},\" {hero.he} said.",
+            "It was a day for making things. {Hero.full} rolled up {hero.his} sleeves. \"I will make {make.a},\" "
+            "{hero.he} said.",
         ),
         (
             "\"You cannot make {make.a},\" said {doubter}. \"You do not know how.\" "
@@ -291,16 +318,19 @@ MAKING = Shape(
             "gave {hero} {make.two}, and came along to see.",
         ),
         (
-            "Last of all, {third} brought {make.three}. \"It is not much,\" said {third}. \"It is the very thing,\" said {hero}.",
+            "Last of all, {third} brought {make.three}. \"It is not much,\" said {third}. \"It is the very thing,\" "
+            "said {hero}.",
             "Now only one thing was missing. {Hero} looked everywhere for it. "
             "And there stood {third} with {make.three}. \"I heard you,\" {third.he} said.",
             "\"And {make.three}?\" said {hero}. \"Who has that?\" \"I do,\" said {third.full}, who had been listening.",
         ),
         (
             "Then {hero} set to work. {Hero.he} worked until the sun was low and {hero.his} tongue stuck out.",
-            "They all worked together. {First} held it, {second} pushed it, and {hero} said, \"Left a bit. No, the other left.\"",
+            "They all worked together. {First} held it, {second} pushed it, and {hero} said, \"Left a bit. No, the "
+            "other left.\"",
             "The first try fell down. The second try fell down more slowly. The third try did not fall down at all.",
-            "It took the whole day, and once it went so wrong that {hero} had to go for a walk. But then {hero.he} came back.",
+            "It took the whole day, and once it went so wrong that {hero} had to go for a walk. But then {hero.he} "
+            "came back.",
         ),
         (
             "And there it was, {make.where}. {Make.done}.",
@@ -309,9 +339,12 @@ MAKING = Shape(
         ),
         (
             "\"So you did know how,\" said {doubter}. \"I do now,\" said {hero}.",
-            "\"Whose {make} is it?\" asked {doubter}. {Hero} looked at {first} and {second} and {third}. \"Ours,\" {hero.he} said.",
-            "It was not a perfect {make}. But when you make a thing with {hero.his} kind of friends, who looks for cracks?",
-            "\"What will you make tomorrow?\" asked {second}. \"Breakfast,\" said {hero}, and {hero.he} fell asleep on the spot.",
+            "\"Whose {make} is it?\" asked {doubter}. {Hero} looked at {first} and {second} and {third}. \"Ours,\" "
+            "{hero.he} said.",
+            "It was not a perfect {make}. But {hero} had made it with {hero.his} friends, and so nobody looked for "
+            "cracks.",
+            "\"What will you make tomorrow?\" asked {second}. \"Breakfast,\" said {hero}, and {hero.he} fell asleep "
+            "on the spot.",
             "{Hero} went to bed tired and proud. Even in {hero.his} dreams, {hero.he} was making things.",
         ),
     ),
@@ -328,12 +361,14 @@ SECRETS = (
     Forms({
         "friend": "{Hero.he} met {friend} on the path. {Friend} had something behind {friend.his} back. "
         "\"I cannot stop,\" said {friend}. \"I have to see somebody about a thing.\"",
-        "told": "{Friend} gave {hero.him} {toy.a}. \"I had it behind my back,\" said {friend}. \"It was so hard not to tell!\"",
+        "told": "{Friend} gave {hero.him} {toy.a}. \"I had it behind my back,\" said {friend}. \"It was so hard not "
+        "to tell!\"",
     }),
     Forms({
         "friend": "\"Do you know what day it is?\" {hero.he} asked {friend}. \"Is it Monday?\" said {friend}, "
         "and {friend.he} looked away.",
-        "told": "\"So it was not Monday,\" said {hero}. \"No,\" said {friend}. \"It was yours.\" And {friend.he} gave {hero.him} {toy.a}.",
+        "told": "\"So it was not Monday,\" said {hero}. \"No,\" said {friend}. \"It was yours.\" And {friend.he} "
+        "gave {hero.him} {toy.a}.",
     }),
     Forms({
         "friend": "{Friend} was sitting on a step. \"I have a song in my head today,\" said {hero}. "
@@ -349,16 +384,21 @@ EXCUSES = (
         "\"It nearly came out of my ears.\"",
     }),
     Forms({
-        "other": "{Hero} went to see {other}, but {other}'s door was shut. Somebody behind it whispered, and somebody giggled.",
-        "told": "\"I heard you giggle,\" said {hero} to {other}. \"I had paper stars in my mouth,\" said {other}. \"They tickled.\"",
+        "other": "{Hero} went to see {other}, but {other}'s door was shut. Somebody behind it whispered, and "
+        "somebody giggled.",
+        "told": "\"I heard you giggle,\" said {hero} to {other}. \"I had paper stars in my mouth,\" said {other}. "
+        "\"They tickled.\"",
     }),
     Forms({
         "other": "{Other} was carrying a big basket. \"It is only washing,\" said {other}. But it smelled of sugar.",
-        "told": "\"That was very sweet washing,\" said {hero}. \"It was the cake,\" said {other}. \"I nearly told you. I nearly ate it, too.\"",
+        "told": "\"That was very sweet washing,\" said {hero}. \"It was the cake,\" said {other}. \"I nearly told "
+        "you. I nearly ate it, too.\"",
     }),
     Forms({
-        "other": "\"Come and play,\" said {hero} to {other}. \"I have to count my toes,\" said {other}, and shut the gate.",
-        "told": "\"How many toes do you have?\" {hero} asked {other}. \"I never counted,\" said {other}. \"I was hanging up lanterns.\"",
+        "other": "\"Come and play,\" said {hero} to {other}. \"I have to count my toes,\" said {other}, and shut the "
+        "gate.",
+        "told": "\"How many toes do you have?\" {hero} asked {other}. \"I never counted,\" said {other}. \"I was "
+        "hanging up lanterns.\"",
     }),
 )
 
@@ -369,9 +409,11 @@ BIRTHDAY = Shape(
     titles=("{Hero}'s birthday", "Has everybody forgotten?", "A day for {hero}", "The big secret"),
     beats=(
         (
-            "It was {hero}'s birthday. {Hero.he} woke up early and lay still, so as to feel what it was like to be older.",
+            "It was {hero}'s birthday. {Hero.he} woke up early and lay still, so as to feel what it was like to be "
+            "older.",
             "When {hero.full} opened {hero.his} eyes, it was {hero.his} birthday. It looked like any other day.",
-            "For a whole week {hero.full} had counted the sleeps. Three, two, one. And now it was here: {hero.his} birthday.",
+            "For a whole week {hero.full} had counted the sleeps. Three, two, one. And now it was here: {hero.his} "
+            "birthday.",
         ),
         ("{secret.friend}",),
         ("{excuse.other}",),
@@ -392,7 +434,8 @@ BIRTHDAY = Shape(
             "around the tree and over the wall.",
         ),
         (
-            "\"Surprise!\" they all shouted. There were lanterns in the trees, and {helper} had made a cake as tall as a hat.",
+            "\"Surprise!\" they all shouted. There were lanterns in the trees, and {helper} had made a cake as tall "
+            "as a hat.",
             "And there they were, every one of them, with paper crowns on. \"Happy birthday, {hero}!\" they sang.",
             "\"Now!\" said somebody. And all at once there was light, and singing, and a table with a white cloth.",
         ),
@@ -400,12 +443,15 @@ BIRTHDAY = Shape(
             "{secret.told}",
             "{excuse.told}",
             "There was {toy.a}, with a bow on it, and there was a slice of cake with the most cherries.",
-            "{Friend} gave {hero.him} {toy.a}, and {other} gave {hero.him} a jar of jam. {Hero} could not decide which to hug first.",
+            "{Friend} gave {hero.him} {toy.a}, and {other} gave {hero.him} a jar of jam. {Hero} could not decide "
+            "which to hug first.",
         ),
         (
-            "That night {hero} counted again. It was three hundred sleeps and more until the next one. {Hero.he} did not mind.",
+            "That night {hero} counted again. It was three hundred sleeps and more until the next one. {Hero.he} did "
+            "not mind.",
             "\"You did not forget,\" said {hero}. \"How could we?\" they said. \"It is the day that we got you.\"",
-            "{Hero} blew out the candles and made a wish, but {hero.he} could not think of one thing that was not already there.",
+            "{Hero} blew out the candles and made a wish, but {hero.he} could not think of one thing that was not "
+            "already there.",
         ),
     ),
 )
@@ -417,15 +463,18 @@ GUEST = Shape(
     titles=("Somebody new", "{Friend} comes to stay", "The new {friend.kind}", "{Hero} makes a friend"),
     beats=(
         (
-            "Once, before anybody knew {friend.him}, {friend.full} was new in Thimble Valley.",
-            "Long ago, when {friend.full} first came over the hill, {friend.he} did not know one single soul.",
-            "There was a new face {place.at}. It belonged to a {friend.kind}, and the {friend.kind} was hiding behind a leaf.",
+            "Once, before {hero} or anybody else knew {friend.him}, {friend.full} was new in Thimble Valley.",
+            "Long ago, when {friend.full} first came over the hill, {friend.he} did not know one single soul, not "
+            "even {hero}.",
+            "There was a new face {place.at}. {Hero} had never seen it before. It belonged to {friend.a}, "
+            "and {friend.he} was hiding behind a leaf.",
         ),
         (
             "{Friend.he} watched the others play. {Friend.he} wanted to ask if {friend.he} could play too, "
             "but the words would not come out.",
             "The others were running about with {toy.a}. {Friend} stood a long way off, on one foot.",
-            "When somebody looked at {friend.him}, {friend} looked at the ground. {Friend.he} knew that ground very well by noon.",
+            "When somebody looked at {friend.him}, {friend} looked at the ground. {Friend.he} knew that ground very "
+            "well by noon.",
         ),
         (
             "{Hero.full} saw {friend.him}. \"Who is that?\" asked {hero}. \"I do not know,\" said {other}. "
@@ -434,9 +483,11 @@ GUEST = Shape(
             "It was {hero} who saw the two bright eyes. {Hero.he} stopped in the middle of the game.",
         ),
         (
-            "{Hero} walked over slowly. {Hero.he} did not say, \"What is your name?\" {Hero.he} sat down and began to build a "
+            "{Hero} walked over slowly. {Hero.he} did not say, \"What is your name?\" {Hero.he} sat down and began "
+            "to build a "
             "[house of twigs|tower of stones|boat of bark].",
-            "{Hero} went over and held out {hero.his} {toy}. \"This needs two,\" {hero.he} said, \"and I am only one.\"",
+            "{Hero} went over and held out {hero.his} {toy}. \"This needs two,\" {hero.he} said, \"and I am only "
+            "one.\"",
             "\"I have more {hero.food} here than I can eat,\" said {hero}, and {hero.he} sat down not too near. "
             "\"Somebody will have to help me.\"",
         ),
@@ -446,19 +497,23 @@ GUEST = Shape(
             "\"I am {friend},\" said {friend}, so softly that it might have been the grass. \"I know a game.\"",
         ),
         Pick(1, (
-            "{Friend}'s game was better than any of theirs. You had to hop, and you had to shout [cabbage|pudding|teapot].",
+            "{Friend}'s game was better than any of theirs. You had to hop, and you had to shout "
+            "[cabbage|pudding|teapot].",
             "It turned out that {friend} could make a noise just like a door. They laughed until they had to lie down.",
             "It turned out that {friend} knew the names of all the stars, and where each of them went to bed.",
-            "{Friend} told them about the place {friend.he} had come from, where the hills were blue and the bread was square.",
+            "{Friend} told them about the place {friend.he} had come from, where the hills were blue and the bread "
+            "was square.",
         )),
         (
             "\"Why did you not come before?\" asked {other}. \"I was waiting for a door,\" said {friend}. "
             "\"And {hero} opened one.\"",
-            "Soon {other} came to look, and then they all came. \"Is there room for us?\" they asked. {Friend} moved over.",
+            "Soon {other} came to look, and then they all came. \"Is there room for us?\" they asked. {Friend} moved "
+            "over.",
             "\"Will you come again tomorrow?\" asked {other}. And {friend} said yes, quite loudly.",
         ),
         (
-            "When it was time to go home, {friend} was not new any more. {Friend.he} walked home beside {hero}, and they talked all the way.",
+            "When it was time to go home, {friend} was not new any more. {Friend.he} walked home beside {hero}, and "
+            "they talked all the way.",
             "So {hero} had one more friend, and {friend} had a whole valley.",
             "That evening {hero} said to {hero.his} mama, \"I found somebody today.\" \"Where?\" she asked. "
             "\"Behind a leaf,\" said {hero}.",

@@ -19,7 +19,9 @@ LONGEST_LINE = 190  # characters; a longer paragraph is broken between two sente
 
 _SLOT = re.compile(r"\{([A-Za-z]\w*)(?:\.(\w+))?\}")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
-_SMALL_WORDS = frozenset("a an and at but by for from in of on or the to with who which".split())
+_SMALL_WORDS = frozenset(
+    ("a", "an", "and", "at", "but", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with", "who", "which")
+)
 
 _FORMS = {
     "he": {"he": "he", "him": "him", "his": "his", "himself": "himself"},
@@ -47,13 +49,15 @@ class Person:
     tags: frozenset[str]
 
     def form(self, name: str) -> str:
-        """One form by name: he, him, his, himself, full, kind, home, food, hands, hand."""
+        """One form by name: he, him, his, himself, full, kind, home, food, hands, hand, a (with the kind)."""
         if name in _FORMS["he"]:
             return _FORMS[self.pronoun][name]
         if name == "full":
             if "child" in self.tags:
                 return f"little {self.name}"
             return f"{self.name} the {self.kind}" if self.kind else self.name
+        if name == "a":
+            return article(self.kind)
         if name == "hand":
             return {"hooves": "hoof", "feet": "foot"}.get(self.hands, self.hands[:-1])
         return str(getattr(self, name))

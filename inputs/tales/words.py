@@ -182,7 +182,8 @@ SKILLS = (
     Forms({"name": "skip", "ing": "skipping", "first": "{Hero.his} feet got in each other's way.",
            "second": "The rope went around {hero.his} ears.", "done": "the rope went over once, twice, three times",
            "tip": "Do not look at the rope. Listen to it, and jump when it says tick."}),
-    Forms({"name": "walk on stilts", "ing": "walking on stilts", "first": "One stilt went east and one stilt went west.",
+    Forms({"name": "walk on stilts", "ing": "walking on stilts", "first": "One stilt went east and one stilt went "
+    "west.",
            "second": "{Hero.he} sat down so hard that the daisies shook.",
            "done": "{hero.he} was walking along, with {hero.his} head up among the apples",
            "tip": "Do not look at your feet. Look at where you want to go."}),
