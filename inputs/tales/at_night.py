@@ -383,7 +383,7 @@ WALK = Shape(
             "A cow looked over the wall. She looked for a long time. Then she said what she thought, and it was moo.",
         )),
         (
-            "At last they were there. They sat down {place.at} and ate what they had brought. They had brought "
+            "At last they were there. They sat down {place.at} and ate. They had brought "
             "{hero.food}, and everything tastes better outside.",
             "When they got there, there was nothing special to see. There was only the wind, and the light, and the "
             "whole valley.",

@@ -135,8 +135,8 @@ def test_pieces_differ_and_phrases_are_not_worn_out(nursery):
         words = body.split()
         counts.update(tuple(words[start : start + 8]) for start in range(len(words) - 7))
     repeated = sum(count for count in counts.values() if count > 1) / counts.total()
-    assert repeated < 0.40  # measured: 0.351
-    assert counts.most_common(1)[0][1] < 20  # measured: 13
+    assert repeated < 0.40  # measured: 0.358
+    assert counts.most_common(1)[0][1] < 14  # measured: 9
 
 
 def test_dialogues_are_turns_that_alternate():
