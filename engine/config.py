@@ -226,8 +226,8 @@ ALIASES: dict[str, str] = {alias: p.name for p in _ALL for alias in p.aliases}
 _AGE = {"n_layers": 16, "n_emb": 128, "head_size": 128, "n_heads": 16, "batch_size": 16, "r_learn": 0.001,
         "r_dropout": 0.1}
 PRESETS: dict[str, dict[str, Any]] = {
-    "newborn": {"n_ctx": 32, "n_emb": 64, "head_size": 64, "n_heads": 4, "n_layers": 2, "batch_size": 16,
-                "r_learn": 0.003, "n_steps": 2000},
+    "newborn": {"n_ctx": 64, "n_emb": 96, "head_size": 96, "n_heads": 4, "n_layers": 2, "batch_size": 12,
+                "r_learn": 0.006, "n_steps": 2000},
     "3m": {**_AGE, "n_ctx": 8},
     "6m": {**_AGE, "n_ctx": 16},
     "12m": {**_AGE, "n_ctx": 32},
