@@ -15,8 +15,10 @@ Imports no arrays, except inside `start`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -139,13 +141,29 @@ class Run:
         if name == "learning_rate" and not (isinstance(value, (int, float)) and 0 <= value <= 10):
             raise UsageError(f"A learning rate is a number from 0 to 10, not {value!r}.")
         if not self.alive:
-            raise RunError(f"{self.name} is not running (it {_past(self.status())}); start another with babytui train.")
+            raise RunError(f"{self.name} is not running (it {past(self.status())}); start another with babytui train.")
         line = orjson.dumps({"command": name, "value": value, "time": time.time()}) + b"\n"
-        descriptor = os.open(self.dir / "control.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, line)  # one write: several faces never interleave
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self.dir / "control.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                whole = os.write(descriptor, line) == len(line)  # one write: several faces never interleave
+            finally:
+                os.close(descriptor)
+            if not whole:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            owner = Lock.owner(self.dir / "lock")
+            if name != "stop" or owner is None:
+                raise atomic.explain(error, self.dir / "control.jsonl") from error
+            os.kill(owner, signal.SIGTERM)  # a full disk must not keep anybody from stopping a run
+
+    @property
+    def disk_is_full(self) -> bool:
+        """Whether the disk has no room for the journal: nothing can be heard of the run until it has."""
+        try:
+            return shutil.disk_usage(self.dir).free < 1 << 16
+        except OSError:
+            return True
 
     def wait_for(self, *statuses: str, timeout: float = 5.0) -> str:
         """The status, as soon as it is one of `statuses` or after `timeout` seconds."""
@@ -170,7 +188,7 @@ class Run:
             raise RunError(f"{self.name} is finished; there is nothing left to continue.")
         elif status in OVER:
             if not list((self.dir / "checkpoints").glob("*.safetensors")):
-                raise RunError(f"{self.name} {_past(status)} before its first checkpoint; start it again with babytui "
+                raise RunError(f"{self.name} {past(status)} before its first checkpoint; start it again with babytui "
                                "train.")
             _launch(self, resume=True)
         return self
@@ -192,7 +210,7 @@ def start(workspace: Workspace, config: Config, texts: Sequence[str | os.PathLik
     config.validate()
     paths = find.find(workspace, texts)
     text = find.read(paths)
-    find.check(config, text.text, prompt)
+    _need_room(workspace, config, find.check(config, text.text, prompt))
     dataset = find.dataset(paths)
     workspace.ensure()
     taken = {entry.name for entry in workspace.entries()}
@@ -233,6 +251,22 @@ def find(workspace: Workspace, reference: str) -> Run:
     if not (run.dir / "plan.json").is_file():
         raise NotFound(f"{reference} is a model without a run folder; babytui runs lists the runs there are.")
     return run
+
+
+def _need_room(workspace: Workspace, config: Config, vocab_size: int) -> None:
+    """RunError when the disk cannot hold the model and its checkpoints: better now than after the training."""
+    from engine.estimate import estimate
+
+    cost = estimate(config, vocab_size=vocab_size)
+    # a checkpoint holds weights and two moments; two are kept while a third is written
+    need = cost.model_file_bytes + 3 * 3 * cost.parameters * (8 if config.d_type == "fp64" else 4)
+    place = workspace.root
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < need:
+        raise RunError(f"The disk of {workspace.root} has {free / 1e6:,.1f} MB free, but this model and its "
+                       f"checkpoints need about {need / 1e6:,.1f} MB; free some space or use another --workspace.")
 
 
 def _launch(run: Run, *, resume: bool = False) -> None:
@@ -308,6 +342,7 @@ def _last_line(run: Run) -> str:
     return lines[-1] if lines else "(nothing)"
 
 
-def _past(status: str) -> str:
+def past(status: str) -> str:
+    """A status as a verb: what became of the run."""
     words = {"finished": "is finished", "stopped": "was stopped", "failed": "failed", "died": "died"}
     return words.get(status, "is " + status)

@@ -82,17 +82,19 @@ def dataset(paths: Sequence[Path]) -> str:
     return "+".join(stems) if len(stems) <= 2 else f"{stems[0]}+{len(stems) - 1}"
 
 
-def check(config: Config, text: str, prompt: str = "") -> None:
-    """TextError when a text cannot be learnt with this configuration, or lacks symbols of the prompt."""
+def check(config: Config, text: str, prompt: str = "") -> int:
+    """The size of its vocabulary (about, for a very long one). TextError when a text cannot be learnt with this
+    configuration, or lacks symbols of the prompt."""
     from engine import data, registry
 
     if len(text) > CHECKED_CHARACTERS:
-        return
+        return 256 if config.c_tokenizer == "char" else 50_000
     tokenizer = registry.tokenizer.get(config.c_tokenizer).fit(text)
     data.split(tokenizer.encode(text), config.replace(c_shuffle=False))
     if missing := tokenizer.missing(prompt):
         few = ", ".join(map(repr, missing[:8]))
         raise TextError(f"The prompt has symbols that the text does not have: {few}; leave them out.")
+    return len(tokenizer.vocab)
 
 
 def add(workspace: Workspace, source: str, name: str | None = None,

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engine import events
 from engine.config import Config
 from engine.errors import BabyError, FormatError, RunError
 from store import checkpoint, journal
+from store.atomic import StoreError
 from store.lock import Lock
 from store.workspace import Workspace
 
@@ -30,6 +32,7 @@ CHECKPOINT_SECONDS = 60.0
 KEEP = 2  # checkpoints
 FLUSH_SECONDS = 0.1
 IDLE_SECONDS = 0.05  # how often a paused run looks for a command
+RETRY_SECONDS = 2.0  # how often a run whose model cannot be written tries again
 COMPLETION_TOKENS = 300
 NICENESS = 5
 
@@ -67,6 +70,7 @@ class Worker:
         self.step = 0
         self.paused = False
         self.stopping = False
+        self.stops = 0
         self.trainer: Any = None
         self.model: Any = None
         self.tokenizer: Any = None
@@ -74,10 +78,11 @@ class Worker:
         self.last_flush = self.last_checkpoint = time.monotonic()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, self._stop)
 
-    def _on_signal(self, *_: object) -> None:
+    def _stop(self, *_: object) -> None:
         self.stopping = True
+        self.stops += 1
 
     def run_to_end(self) -> int:
         """Train; whatever goes wrong is an Alarm and an End in the journal, and its traceback in worker.log."""
@@ -85,7 +90,7 @@ class Worker:
             self._train()
             return 0
         except Exception as error:
-            traceback.print_exc()
+            _log(traceback.format_exc())
             self._fail(self._sentence(error))
             return 1
 
@@ -98,16 +103,16 @@ class Worker:
         return f"Training met an unexpected error ({type(error).__name__}: {error}); see {log}."
 
     def _fail(self, message: str) -> None:
+        done = self.trainer
+        end = events.End(step=self.step, reason="failed", train_loss=done.train_loss if done else None,
+                         validation_loss=done.validation_loss if done else None, tokens=done.tokens if done else 0,
+                         seconds=done.seconds if done else 0, message=message)
+        self._write(events.Alarm(step=self.step, name="failed", message=message))
+        self._write(end)
         try:
-            done = self.trainer
-            end = events.End(step=self.step, reason="failed", train_loss=done.train_loss if done else None,
-                             validation_loss=done.validation_loss if done else None, tokens=done.tokens if done else 0,
-                             seconds=done.seconds if done else 0, message=message)
-            self._write(events.Alarm(step=self.step, name="failed", message=message))
-            self._write(end)
             self.journal.close()
-        except BabyError as error:  # a full disk: the log has the reason, and the run counts as died
-            print(error, file=sys.stderr)
+        except BabyError as error:  # then the run counts as died, and its log may have the reason
+            _log(error)
 
     def _train(self) -> None:
         from babytui import texts
@@ -172,7 +177,7 @@ class Worker:
                 return
             self.paused = name == "pause"
         elif name == "stop":
-            self.stopping = True
+            self._stop()
         elif name != "checkpoint":
             return
         self._write(events.Control(step=self.step, command=name, value=value if name == "learning_rate" else None))
@@ -180,11 +185,15 @@ class Worker:
             self._checkpoint("command")
 
     def _write(self, event: events.Event) -> None:
-        self.journal.append(event.to_dict())
-        now = time.monotonic()
-        if not isinstance(event, events.Step) or now - self.last_flush > FLUSH_SECONDS:
-            self.journal.flush()
-            self.last_flush = now
+        """Append to the journal. While the disk has no room the lines wait in memory."""
+        try:
+            self.journal.append(event.to_dict())
+            now = time.monotonic()
+            if not isinstance(event, events.Step) or now - self.last_flush > FLUSH_SECONDS:
+                self.last_flush = now
+                self.journal.flush()
+        except StoreError as error:
+            _log(error)
 
     def _checkpoint(self, reason: str) -> None:
         """Save parameters, moments, configuration, cursor and vocabulary. A failure is an alarm, not the end."""
@@ -202,8 +211,8 @@ class Worker:
             return
         self._write(events.Checkpoint(step=self.step, path=f"checkpoints/{path.name}", reason=reason))
 
-    def _alarm(self, message: str) -> None:
-        self._write(events.Alarm(step=self.step, name="checkpoint", message=message))
+    def _alarm(self, message: str, name: str = "checkpoint") -> None:
+        self._write(events.Alarm(step=self.step, name=name, message=message))
 
     def _last_checkpoint(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The newest checkpoint that is whole. RunError when there is none or the text is another."""
@@ -221,22 +230,47 @@ class Worker:
 
     def _finish(self, end: events.End) -> None:
         """Keep everything: the last checkpoint, the artifacts, settings/last.json; then End."""
+        self._checkpoint("end")
+        completion = self._completion()
+        self._insist(lambda: self._save(end, completion))
+        self._write(end)
+        self._insist(lambda: self.journal.flush(sync=True))
+        self.journal.close()
+
+    def _save(self, end: events.End, completion: dict[str, Any]) -> None:
         from store import artifacts
 
-        self._checkpoint("end")
-        self.journal.flush()
-        ws, guid = self.run.workspace, self.run.guid
-        config = self.model.config
+        ws, guid, config = self.run.workspace, self.run.guid, self.model.config
+        self.journal.flush()  # the report is made from it
         artifacts.save_config(ws, guid, {**config.to_dict(), "babytui_name": self.plan.get("name", "")},
                               runtime(config, self.model.n_parameters))
         artifacts.save_tokenizer(ws, guid, config.c_tokenizer, self.tokenizer.vocab)
         artifacts.save_model(ws, guid, self.model.export())
         artifacts.save_report(ws, guid, report.build(self.run, end))
-        artifacts.save_completion(ws, guid, self._completion())
+        artifacts.save_completion(ws, guid, completion)
         ws.save_last(guid, prompt=self.plan.get("prompt") or None)
-        self._write(end)
-        self.journal.flush(sync=True)
-        self.journal.close()
+
+    def _insist(self, save: Callable[[], None]) -> None:
+        """Carry out `save`; as long as the disk refuses, say so, wait and try again. A second stop gives up."""
+        told = False
+        while True:
+            try:
+                save()
+                break
+            except StoreError as error:
+                if self.stops > 1:
+                    raise
+                if not told:
+                    told = True
+                    self._alarm(f"{error} The run waits and tries again every {RETRY_SECONDS:g} s; stop it twice "
+                                "to give its model up.", "disk")
+                    self._write(events.Control(step=self.step, command="pause"))
+            end = time.monotonic() + RETRY_SECONDS
+            while time.monotonic() < end and self.stops < 2:
+                time.sleep(IDLE_SECONDS)
+                self._poll()
+        if told:
+            self._write(events.Control(step=self.step, command="resume"))
 
     def _completion(self) -> dict[str, Any]:
         """What the finished model says, in the completion file's keys."""
@@ -248,6 +282,14 @@ class Worker:
         for _ in generation:
             pass
         return generation.completion()
+
+
+def _log(what: object) -> None:
+    """To worker.log, which lies on the disk that may be full."""
+    try:
+        print(what, file=sys.stderr, flush=True)
+    except OSError:
+        pass
 
 
 def runtime(config: Config, parameters: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from babytui.cli.output import Output, date, loss, table
 from babytui.cli.train import finish
 from babytui.cli.watching import Watch
 from engine import events
+from engine.errors import RunError
 
 HISTORY = 2000  # events that attach reads from before
 
@@ -87,7 +88,13 @@ def stop(arguments: Any) -> int:
     run = _find(arguments)
     run.command("stop")
     arguments.out.say(f"Stopping {run.name}…")
-    status = run.wait(timeout=60)
+    for _ in range(20):
+        status = run.wait(timeout=3)
+        if status in runs.OVER:
+            break
+        if run.disk_is_full:
+            raise RunError(f"The disk of {run.dir} is full: {run.name} waits for room to save its model; stop it once "
+                           "more to give the model up.")
     return _answer(arguments, run, status, "stopped", f"`babytui inference {run.guid[:8]}` talks to its model.")
 
 
@@ -117,6 +124,6 @@ def _answer(arguments: Any, run: runs.Run, status: str, wanted: str, then: str) 
     if status in runs.LIVE:
         out.say(f"{run.name} is still {status}; it will be {wanted} after the step it is in.")
         return 0
-    summary_ = summary(run)
-    out.warn(f"babytui: {run.name} is {status}. {summary_['message'] or then}")
+    why = summary(run)["message"] or f"{run.dir / 'worker.log'} may say why."
+    out.warn(f"babytui: {run.name} {runs.past(status)}. {why}")
     return 1

@@ -13,6 +13,7 @@ from engine import events
 
 SPARSE_SECONDS = 10.0  # between two progress lines that cannot be redrawn
 REDRAW_SECONDS = 0.1
+SILENCE_SECONDS = 3.0  # without an event, after which the disk is looked at
 QUESTION = "The run goes on: [s]top and keep it, leave it in the [b]ackground, [c]arry on watching? "
 
 
@@ -44,6 +45,9 @@ class Watch:
             try:
                 for event in events_:
                     self._show(event)
+                    if isinstance(event, events.Alarm) and event.name == "disk" and not sys.stdin.isatty():
+                        self.left = True  # nobody is here to make room: the run waits, this command does not
+                        return 1
                 break
             except KeyboardInterrupt:
                 events_ = self._events()  # a generator that was interrupted is over
@@ -60,16 +64,26 @@ class Watch:
         return self._verdict(interrupted)
 
     def _events(self) -> Iterator[events.Event]:
-        """As Run.follow, but remembers the offset, so that it can be left and taken up again."""
+        """As Run.follow, but remembers the offset, so that it can be left and taken up again, and notices a full disk
+        (which the run cannot tell of, because its journal lies on it)."""
+        heard, told = time.monotonic(), False
         while True:
             alive = self.run.alive
             before = self.offset
             found, self.offset = self.run.events(self.offset, 1 << 20)
             yield from found
-            if self.offset == before:
-                if not alive:
-                    return
-                time.sleep(0.05)
+            now = time.monotonic()
+            if self.offset != before:
+                heard, told = now, False
+                continue
+            if not alive:
+                return
+            if now - heard > SILENCE_SECONDS and not told and self.run.disk_is_full:
+                told = True
+                yield events.Alarm(step=self.step.step if self.step else 0, name="disk",
+                                   message=f"The disk of {self.run.dir} is full: nothing can be written until there is "
+                                           "room.")
+            time.sleep(0.05)
 
     def _ask(self) -> str:
         if not self.owner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -168,13 +169,32 @@ def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, text_file):
 
 
 def test_a_failure_in_the_process_is_one_sentence(tmp_path, text_file, monkeypatch):
-    monkeypatch.setattr("babytui.texts.check", lambda *_: None)  # as if the text had changed in between
+    monkeypatch.setattr("babytui.texts.check", lambda *_: 20)  # as if the text had changed in between
     short = tmp_path / "short.txt"
     short.write_text("abc")
     run = runs.start(Workspace(tmp_path / "w"), Config.read(TINY), [short])
     assert run.wait(30) == "failed"
     assert "window" in of_kind(run, events.End)[-1].message
     assert "Traceback" in (run.dir / "worker.log").read_text()
+
+
+def test_a_disk_without_room_is_said_before_training(tmp_path, text_file, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    with pytest.raises(RunError, match="free some space"):
+        runs.start(Workspace(tmp_path / "w"), Config.read(TINY), [text_file])
+    assert not (tmp_path / "w" / "runs").exists() or not list((tmp_path / "w" / "runs").iterdir())
+
+
+def test_a_model_that_cannot_be_written_waits_until_it_can(long_run):
+    run, models = long_run, long_run.workspace.models
+    until(lambda: of_kind(run, events.Step), "a first step")
+    models.rmdir()
+    models.write_text("in the way")
+    run.command("stop")
+    until(lambda: any(alarm.name == "disk" for alarm in of_kind(run, events.Alarm)), "the alarm")
+    assert run.alive
+    models.unlink()
+    assert run.wait(30) == "stopped" and run.workspace.entry(run.guid).has_model
 
 
 def test_every_process_has_one_blas_thread():
