@@ -117,7 +117,7 @@ _INFERENCE = (
 
 _CLI = "babytui.cli."
 ACTIONS: tuple[Action, ...] = (
-    Action("train", "train a model and watch it learn", _CLI + "train:run", _TRAIN, key="ctrl+t",
+    Action("train", "train a model and watch it learn", _CLI + "train:run", _TRAIN, key="f9,ctrl+t",
            details="The run is a process of its own: ctrl+c asks what to do with it, and a lost connection does not "
                    "stop it. Standard output gets the GUID, everything else goes to standard error."),
     Action("inference", "let a model write", _CLI + "inference:run", _INFERENCE,
@@ -135,7 +135,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("inputs fetch", "download a well-known text", _CLI + "inputs:fetch",
            (Argument("name", kind="known_text", metavar="NAME", help="its name in `babytui inputs list`"),)),
     Action("runs", "list training runs and how they stand", _CLI + "runs:list_runs"),
-    Action("attach", "watch a run", _CLI + "runs:attach", _RUN),
+    Action("attach", "watch a run", _CLI + "runs:attach", _RUN, key="w"),
     Action("pause", "let a run wait", _CLI + "runs:pause", _RUN, key="p"),
     Action("resume", "let a paused run go on, or continue a stopped one", _CLI + "runs:resume", _RUN, key="r"),
     Action("stop", "end a run and keep its model", _CLI + "runs:stop", _RUN, key="s"),

@@ -39,5 +39,5 @@ def run(arguments: Any) -> int:
     for name, value in rows:
         out.print(f"{name:<20} {value}")
     for warning in found.warnings:
-        out.warn(f"! {warning}")
+        out.alarm(warning)
     return 0

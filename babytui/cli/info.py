@@ -29,7 +29,7 @@ def run(arguments: Any) -> int:
     for line in _lines(entry, shown, out):
         out.print(line)
     for problem in entry.problems:
-        out.warn(f"! {problem}")
+        out.alarm(problem)
     return 0
 
 

@@ -40,5 +40,5 @@ def run(arguments: Any) -> int:
         out.print(line)
     for entry in entries:
         for problem in entry.problems:
-            out.warn(f"! {problem}")
+            out.alarm(problem)
     return 0

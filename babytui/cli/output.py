@@ -24,12 +24,11 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.color = colored(sys.stderr) if color is None else color
-        self.color_out = colored(sys.stdout) if color is None else color
         self._line = False  # a live line stands on standard error
 
     def data(self, value: Any) -> None:
-        """One JSON object or list to standard output."""
-        print(json.dumps(value, ensure_ascii=False, default=str, allow_nan=False), flush=True)
+        """One JSON object or list to standard output; on a terminal in ASCII, so that nothing in it is live."""
+        print(json.dumps(value, ensure_ascii=sys.stdout.isatty(), default=str, allow_nan=False), flush=True)
 
     def print(self, text: str = "") -> None:
         """A line of data to standard output, safe to show."""
@@ -45,16 +44,24 @@ class Output:
         self.clear()
         print(visible(text), file=sys.stderr, flush=True)
 
+    def alarm(self, text: str) -> None:
+        """A warning in its colour."""
+        self.clear()
+        print(self._paint("33", "! " + visible(text)), file=sys.stderr, flush=True)
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+
     @property
     def live(self) -> bool:
         """Whether a line on standard error can be redrawn."""
         return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
-    def line(self, text: str) -> None:
-        """Redraw the live line (at most the terminal's width)."""
+    def line(self, text: str, bar: str = "") -> None:
+        """Redraw the live line: a bar in its colour, then text, at most the terminal's width."""
         if self.live:
-            width = columns(sys.stderr)
-            sys.stderr.write("\r" + visible(text, newlines=False)[: width - 1] + "\x1b[K")
+            room = max(0, columns(sys.stderr) - 1 - len(bar))
+            sys.stderr.write("\r" + self._paint("36", bar) + visible(text, newlines=False)[:room] + "\x1b[K")
             sys.stderr.flush()
             self._line = True
 
@@ -71,10 +78,6 @@ class Output:
             sys.stderr.write("\n")
             sys.stderr.flush()
             self._line = False
-
-    def bold(self, text: str) -> str:
-        """For standard output."""
-        return f"\x1b[1m{text}\x1b[0m" if self.color_out else text
 
 
 def columns(stream: TextIO, otherwise: int = 80) -> int:

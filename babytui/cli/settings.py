@@ -41,7 +41,7 @@ def _read(path: Path, out: Output) -> Config:
     config = configs.import_config(read_json(path, MAX_BYTES), shown_path(path.name))
     for key in config.extra:
         if key not in _FOREIGN and not str(key).startswith("babytui_"):
-            out.warn(f"! {shown_path(path.name)}: {unknown(key)} It is ignored.")
+            out.alarm(f"{shown_path(path.name)}: {unknown(key)} It is ignored.")
     return config
 
 

@@ -122,7 +122,7 @@ class Watch:
         elif isinstance(event, events.Sample):
             self._sample(event)
         elif isinstance(event, events.Alarm) and event.name != "failed":
-            self.out.warn(f"! {event.message}")
+            self.out.alarm(event.message)
         elif isinstance(event, events.Control):
             value = f" {event.value:g}" if event.value is not None else ""
             self.out.say(f"  step {event.step}: {event.command.replace('_', ' ')}{value}")
@@ -144,7 +144,7 @@ class Watch:
         if self.out.live:
             if now - self._shown >= REDRAW_SECONDS:
                 self._shown = now
-                self.out.line(self._bar() + self.text())
+                self.out.line(self.text(), self._bar())
         elif now - self._said >= SPARSE_SECONDS:
             self._sparse()
 
