@@ -15,13 +15,16 @@ from engine.config import ALIASES, PARAMETERS, PRESETS  # noqa: E402
 
 def parameters() -> str:
     """docs/parameters.md from engine.config."""
-    lines = ["# Parameters", "", "Generated from `engine/config.py`. Prefixes: c_ choice, n_ count, r_ rate, s_ size or "
-             "steps, d_ data type.", "Give them in the form, as `--set name=value`, or in a JSON file (`--config`).", ""]
+    lines = ["# Parameters", "",
+             "Generated from `engine/config.py`. Prefixes: c_ choice, n_ count, r_ rate, s_ size or steps,",
+             "d_ data type.",
+             "Give them in the form, as `--set name=value`, or in a JSON file (`--config`).", ""]
     for group in dict.fromkeys(p.group for p in PARAMETERS.values()):
         lines += [f"## {group.capitalize()}", ""]
         for p in (p for p in PARAMETERS.values() if p.group == group):
             default = str(p.default).lower() if isinstance(p.default, bool) else p.default
-            effects = [f"{name}: {text}" for name in ("size", "speed", "quality") if (text := getattr(p, name)) != "none"]
+            effects = [f"{name}: {text}" for name in ("size", "speed", "quality")
+                       if (text := getattr(p, name)) != "none"]
             # which choices exist is told by the registries; naming them here would list them twice
             allowed = p.allowed
             lines += [f"**{p.name}** = {default} — {p.help}  ", f"{allowed[0].upper()}{allowed[1:]}."

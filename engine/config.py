@@ -109,7 +109,8 @@ class Parameter:
                     raise ConfigError(f"{self.name}: {error}", self.name) from None
             near = difflib.get_close_matches(value, self.choices, n=1)
             if near:
-                raise ConfigError(f"{self.name}: '{shown(value)}' is not {self.allowed}; did you mean '{near[0]}'?", self.name)
+                raise ConfigError(f"{self.name}: {shown(value)} is not {self.allowed}; did you mean '{near[0]}'?",
+                                  self.name)
         raise self._error(value)
 
     def _error(self, value: Any) -> ConfigError:
@@ -183,9 +184,11 @@ _ALL: tuple[Parameter, ...] = (
     Parameter("c_shuffle", "bool", False, "Shuffle large blocks of the text before the split, never single tokens.",
               group=TEXT, quality="validation is drawn from everywhere in the text"),
     Parameter("s_stride", "int", "auto", "Tokens between the starts of two windows; auto = n_ctx at a random offset.",
-              group=TEXT, speed="1 makes an epoch n_ctx times longer", low=1, high=1 << 20, words=("auto",), step="pow2"),
+              group=TEXT, speed="1 makes an epoch n_ctx times longer", low=1, high=1 << 20, words=("auto",),
+              step="pow2"),
     Parameter("batch_size", "int", 12, "Windows per step.", group=TRAINING, speed="larger steps are slower",
-              quality="larger is steadier; raise r_learn with it", low=1, high=65536, step="pow2", aliases=("s_batch",)),
+              quality="larger is steadier; raise r_learn with it", low=1, high=65536, step="pow2",
+              aliases=("s_batch",)),
     Parameter("n_epochs", "int", 1, "How often to go through the training text.", group=TRAINING, speed="proportional",
               quality="until validation loss stops falling", low=1, high=1_000_000, aliases=("num_epochs",)),
     Parameter("n_steps", "int", 0, "End after this many steps; when above 0 it decides instead of n_epochs.",
@@ -206,8 +209,9 @@ _ALL: tuple[Parameter, ...] = (
               quality="one bad batch cannot spoil the run", low=0, high=1e9, step=0.5),
     Parameter("n_seed", "int", 1, "Seed of every random number; the same seed gives the same model.", group=TRAINING,
               low=0, high=2**63 - 1),
-    Parameter("d_type", "choice", "fp32", "Number format of the weights.", group=MACHINE, size="fp64 doubles, fp16 halves",
-              speed="fp32 is fastest on a CPU", quality="fp64 is for exactness, not for learning",
+    Parameter("d_type", "choice", "fp32", "Number format of the weights.", group=MACHINE,
+              size="fp64 doubles, fp16 halves", speed="fp32 is fastest on a CPU",
+              quality="fp64 is for exactness, not for learning",
               options=_words("fp16", "fp32", "fp64")),
     Parameter("c_device", "choice", "cpu", "Where to compute.", group=MACHINE, speed="gpu pays off for larger models",
               options=_words("cpu", "gpu")),

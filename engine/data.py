@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def _slices(start: int, stop: int, parts: int) -> list[slice]:
     """[start, stop) in at most `parts` slices of nearly equal size."""
     parts = min(parts, stop - start)
     edges = [start + (stop - start) * i // parts for i in range(parts + 1)]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 class Windows:
@@ -118,7 +119,7 @@ class Windows:
 
 
 def permute(index: np.ndarray, size: int, keys: np.ndarray) -> np.ndarray:
-    """A permutation of 0 … size-1 applied to `index` (any shape, int64): four Feistel rounds, walking back into range."""
+    """A permutation of 0 … size-1 applied to `index` (any shape, int64): Feistel rounds, walking back into range."""
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     mask = np.uint64((1 << half) - 1)
     out = index.astype(np.uint64)
@@ -135,10 +136,11 @@ def permute(index: np.ndarray, size: int, keys: np.ndarray) -> np.ndarray:
     return out.astype(np.int64)
 
 
-def passes(ids: np.ndarray, n_ctx: int, tokens: int, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def passes(ids: np.ndarray, n_ctx: int, tokens: int,
+           limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(inputs, targets) that cover `ids` once, every target exactly once, about `tokens` tokens at a time.
 
-    limit: at most about this many targets, in windows spread evenly over the text; the last, shorter window is left out.
+    limit: at most about this many targets, in windows spread evenly; the last, shorter window is left out.
     """
     count = (len(ids) - 1) // n_ctx
     starts = np.arange(count) * n_ctx

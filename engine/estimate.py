@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from math import log
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,8 @@ def forward_flops(config: Config, vocab_size: int, tokens: int) -> float:
     return config.n_layers * each + 2 * tokens * config.n_emb * vocab_size
 
 
-def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = None, speed: float | None = None) -> Estimate:
+def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = None,
+             speed: float | None = None) -> Estimate:
     """The cost of training and using `config`.
 
     vocab_size and text_tokens come from the text; without text_tokens the steps are those of n_steps (or 0). speed:
@@ -67,8 +67,9 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
         training_bytes=_training_bytes(config, vocab_size, parameters, trained),
         generation_bytes=parameters * size + _state_numbers(config) * size,
         flops_per_step=per_step, flops_per_token=forward_flops(config, vocab_size, config.n_ctx) / config.n_ctx,
-        tokens_per_step=each, tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]),
-        steps=steps, tokens=steps * each, seconds=steps * per_step / speed if speed and steps else None)
+        tokens_per_step=each,
+        tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]), steps=steps,
+        tokens=steps * each, seconds=steps * per_step / speed if speed and steps else None)
     found.warnings.extend(_warnings(config, found, text_tokens))
     return found
 
@@ -145,7 +146,8 @@ def _training_bytes(config: Config, vocab_size: int, parameters: int, trained: i
     lanes = data.lanes(config, trained)
     sequences = max(piece.stop - piece.start for lane in lanes for piece in lane) * min(len(lanes), cores(config))
     saved = sum(kind.saved(config, T) for kind in _variants(config)) + 5 * T * config.n_emb  # norms, residuals
-    peak = max(kind.flops(config, T) / (2 * max(config.n_emb, 1)) for kind in _variants(config)) / 4  # one layer at work
+    # one layer at work: about as many numbers as its products have columns
+    peak = max(kind.flops(config, T) / (2 * config.n_emb) for kind in _variants(config)) / 4
     passing = sequences * (config.n_layers * saved + 3 * T * vocab_size + 6 * T * config.n_emb + peak)
     return round(size * (parameters + masters + (2 + len(lanes)) * trained + passing))
 
@@ -158,8 +160,8 @@ def _warnings(config: Config, found: Estimate, text_tokens: int | None) -> list[
     warnings = []
     memory = _memory()
     if memory and found.training_bytes > memory:
-        warnings.append(f"Training needs about {found.training_bytes / 2**30:.1f} GiB but only {memory / 2**30:.1f} GiB "
-                        "are free; lower batch_size, n_ctx or n_emb.")
+        warnings.append(f"Training needs about {found.training_bytes / 2**30:.1f} GiB but only "
+                        f"{memory / 2**30:.1f} GiB are free; lower batch_size, n_ctx or n_emb.")
     if found.steps and found.tokens < found.parameters:
         warnings.append("The run reads less than one token per parameter; raise n_steps or n_epochs, or lower n_emb.")
     if text_tokens and found.tokens > 60 * text_tokens and config.r_dropout == 0:

@@ -93,7 +93,7 @@ class Checkpoint(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm(Event):
-    """Something a person should know: `name` is a short id ("not-finite", "rising-validation"), `message` a sentence."""
+    """Something a person should know: `name` is a short id ("not-finite"), `message` a sentence."""
 
     name: str
     message: str

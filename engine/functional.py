@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +25,11 @@ _A = 0.044715
 
 
 @lru_cache(maxsize=256)
-def _filled(size: int, value: float, dtype: object, module: object) -> Array:
+def _filled(size: int, value: float, dtype: Any, module: object) -> Array:
     return xp.full(size, value, dtype)
 
 
-def constant(size: int, value: float, dtype: object) -> Array:
+def constant(size: int, value: float, dtype: Any) -> Array:
     """A kept vector (size,) of one value. Never written to."""
     return _filled(size, value, np.dtype(dtype), xp._module)
 

@@ -24,8 +24,8 @@ class Sampler:
 
     repetition: logits of tokens in the context are divided (if positive) or multiplied by it (arXiv 1909.05858).
     temperature: divides the logits; 0 takes the most probable token. top_k: only the k most probable (0 = all).
-    top_p: only the most probable whose probabilities sum to p (arXiv 1904.09751). min_p: only those at least min_p times
-    as probable as the first (arXiv 2407.01082). seed: None draws a new one.
+    top_p: only the most probable whose probabilities sum to p (arXiv 1904.09751). min_p: only those at least min_p
+    times as probable as the first (arXiv 2407.01082). seed: None draws a new one.
     """
 
     temperature: float = 1.0
@@ -36,7 +36,8 @@ class Sampler:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        limits = {"temperature": (0, 100), "top_k": (0, 1 << 31), "top_p": (0, 1), "min_p": (0, 1), "repetition": (0.1, 10)}
+        limits = {"temperature": (0, 100), "top_k": (0, 1 << 31), "top_p": (0, 1), "min_p": (0, 1),
+                  "repetition": (0.1, 10)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -153,7 +154,8 @@ def stream_batch(model: Model, prompt: Sequence[int], max_tokens: int, sampler: 
         yield tokens
 
 
-def stream(model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler, *, cache: bool = True) -> Iterator[Token]:
+def stream(model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler, *,
+           cache: bool = True) -> Iterator[Token]:
     """One continuation of the prompt, token by token; see `stream_batch`."""
     for tokens in stream_batch(model, prompt, max_tokens, sampler, cache=cache):
         yield tokens[0]

@@ -17,7 +17,12 @@ from engine.block import Block
 from engine.config import Config
 from engine.errors import ConfigError, FormatError
 from engine.functional import (
-    constant, cross_entropy, cross_entropy_backward, layer_norm, layer_norm_backward, scatter_rows,
+    constant,
+    cross_entropy,
+    cross_entropy_backward,
+    layer_norm,
+    layer_norm_backward,
+    scatter_rows,
 )
 from engine.parameters import Gradients, Parameters, Tensor
 from engine.tape import Tape, tape_for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import isfinite, sqrt
 from typing import Any
 
@@ -51,7 +52,7 @@ class AdamW:
         eps = EPS * sqrt(unbias2)
         first, last = (part.start, min(part.stop, self.params.trained)) if part else (0, self.params.trained)
         edges = sorted({*range(first, last, BLOCK), min(max(self.params.decayed, first), last), last})
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             here = slice(start, end)
             g, m, v, p = gradient[here], self.m[here], self.v[here], weights[here]
             t, u = self._scratch[0][: end - start], self._scratch[1][: end - start]
@@ -72,7 +73,7 @@ class AdamW:
 
 
 class LossScaler:
-    """Dynamic loss scaling for halves (Micikevicius et al., arXiv 1710.03740): halve after an overflow, double in calm."""
+    """Dynamic loss scaling for halves (Micikevicius et al., arXiv 1710.03740): halved on overflow, doubled in calm."""
 
     CALM = 2000
 

@@ -1,11 +1,12 @@
 """One optimizer step over several processes, bit for bit the same for any number of them.
 
 The batch is cut into lanes and each lane into pieces that fit the cache; both depend on the configuration only. A
-process works on whole lanes, into a gradient buffer per lane. Gradients are then folded from the first lane to the last,
-squared sums are kept per block and added up in order, and AdamW is element-wise: who does which part changes nothing.
+process works on whole lanes, into a gradient buffer per lane. Gradients are then folded from the first lane to the
+last, squared sums are kept per block and added up in order, and AdamW is element-wise: who does which part changes
+nothing.
 
 Weights, gradients and moments lie in one shared mapping of an unlinked file, so nothing is copied between processes and
-nothing is left behind by a crash. A worker ends when its pipe closes, which happens when its parent dies however it dies.
+nothing is left behind by a crash. A worker ends when its pipe closes, which it does however its parent dies.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Shared:
         B, T, P = model.config.batch_size, model.config.n_ctx, params.trained
         halves = model.storage is not model.dtype
         shapes: list[tuple[str, tuple[int, ...], Any]] = [
-            ("weights", (len(params.flat),), params.dtype), ("master", (len(params.flat) if halves else 0,), params.dtype),
+            ("weights", (len(params.flat),), params.dtype),
+            ("master", (len(params.flat) if halves else 0,), params.dtype),
             ("m", (P,), params.dtype), ("v", (P,), params.dtype), ("gradients", (lanes, P), params.dtype),
             ("sums", (-(-P // BLOCK),), np.float64), ("losses", (lanes,), np.float64),
             ("inputs", (B, T), np.int64), ("targets", (B, T), np.int64)]
@@ -205,8 +207,8 @@ class Worker:
         root = str(Path(__file__).resolve().parents[1])
         environment = {**os.environ, **dict.fromkeys(_ENVIRONMENT, "1"),
                        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
-        plan = json.dumps({"config": dict(model.config.values), "vocab_size": model.vocab_size, "rank": rank, "ranks": ranks,
-                           "fds": [take, give, shared.fd]})
+        plan = json.dumps({"config": dict(model.config.values), "vocab_size": model.vocab_size, "rank": rank,
+                           "ranks": ranks, "fds": [take, give, shared.fd]})
         self._process = subprocess.Popen([sys.executable, "-c", "from engine.parallel import work; work()", plan],
                                          pass_fds=(take, give, shared.fd), env=environment, stdin=subprocess.DEVNULL)
         os.close(take)
@@ -228,7 +230,7 @@ class Worker:
     def _dead(self) -> RunError:
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return RunError(f"A worker process of this run died ({how}); the run cannot go on: resume it from its checkpoint.")
+        return RunError(f"A worker process of this run died ({how}); resume the run from its checkpoint.")
 
     def close(self) -> None:
         """Close the pipes, at which the worker ends, and wait for it."""

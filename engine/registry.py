@@ -56,7 +56,7 @@ class Registry:
         return tuple(alias for alias, own in self._aliases.items() if own == name)
 
     def resolve(self, name: str) -> str:
-        """The registered name for `name` or a historic alias. ConfigError (with the nearest name) when there is none."""
+        """The registered name for `name` or a historic alias. ConfigError (with the nearest name) if there is none."""
         if name in self.names():
             return name
         for known in self.names():  # aliases are written in the files: read them only when one is needed

@@ -9,7 +9,6 @@ import numpy as np
 from engine import backend
 from engine.backend import Arena, Array, xp
 
-
 _SMALL = 1 << 13
 
 

@@ -4,8 +4,8 @@
         ...
 
 The caller decides what happens between two events: pause by not pulling, `stop()` to end early, `state()` for a
-checkpoint. Every random number is a function of (n_seed, purpose, step, shard), so a run that goes on from a state gives
-the same weights as one that was never interrupted.
+checkpoint. Every random number is a function of (n_seed, purpose, step, shard), so a run that goes on from a state
+gives the same weights as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Trainer:
     """One run of `model` over the encoded text `ids` (T,).
 
     prompt: begins every sample. resume: what `state()` returned. time_budget: seconds of training after which the run
-    ends. cores: processes to use; the result is the same for any number. `step`, `tokens` and `seconds` (without pauses) tell how far it is; `steps` is the plan.
+    ends. cores: processes to use; the result is the same for any number. `step`, `tokens` and `seconds` (without
+    pauses) tell how far it is; `steps` is the plan.
     """
 
     def __init__(self, model: Model, tokenizer: Tokenizer, ids: np.ndarray, *, prompt: str = "", dataset: str = "",
@@ -205,8 +206,8 @@ class Trainer:
             self._rises = self._rises + 1 if self.validation_loss > previous else 0
             if self._rises == RISES:
                 yield events.Alarm(step=self.step, name="rising-validation",
-                                   message=f"Validation loss has risen {RISES} times in a row: the model begins to learn "
-                                           "its text by heart; stop it, or give it more text.")
+                                   message=f"Validation loss has risen {RISES} times in a row: the model begins to "
+                                           "learn its text by heart; stop it, or give it more text.")
         yield events.Sample(step=self.step, prompt=self.prompt, text=self.sample())
 
     def evaluate(self, full: bool = True) -> float | None:

@@ -81,7 +81,7 @@ class Mha(Variant):
         return self._mix(p, x, self._project(p, x, tape), tape)
 
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
-        B, T, D = dy.shape
+        B, T, _ = dy.shape
         dy = tape.dropout_backward(dy)
         x, qkv, o = tape.pop()
         g.product("c_weight", rows(o), rows(dy))

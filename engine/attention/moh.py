@@ -66,7 +66,7 @@ class Moh(Mha):
         return tape.dropout(y, rate)
 
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
-        B, T, D = dy.shape
+        B, T, _ = dy.shape
         dy = tape.dropout_backward(dy)
         x, qkv, o, gates, mixed = tape.pop()
         g.product("m_weight", mixed.reshape(B * T, self.d), rows(dy))

@@ -7,6 +7,8 @@ Parameters 8·D² + 5·D. Forward FLOPs 16·T·D². No decode state.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from engine import registry
 from engine.backend import Array
 from engine.config import Config
@@ -20,8 +22,8 @@ from engine.variant import Pointwise, Weights, linear, rows
 class Mlp(Pointwise):
     """Two-layer network; see the module."""
 
-    legacy = {"fc_weight": "proj_up_weight", "fc_bias": "proj_up_bias",
-              "proj_weight": "proj_dn_weight", "proj_bias": "proj_dn_bias"}
+    legacy: ClassVar = {"fc_weight": "proj_up_weight", "fc_bias": "proj_up_bias",
+                        "proj_weight": "proj_dn_weight", "proj_bias": "proj_dn_bias"}
 
     @classmethod
     def tensors(cls, config: Config) -> list[Tensor]:

@@ -12,7 +12,7 @@ Parameters D·E + E·(8·D² + 5·D). Forward FLOPs E·16·T·D² + 4·T·D·E. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from engine import registry
 from engine.backend import Array, xp
@@ -30,7 +30,7 @@ class Moe(Pointwise):
     """Dense mixture of experts; see the module."""
 
     parameters = ("n_experts",)
-    legacy = {"expansion": "n_expansion"}
+    legacy: ClassVar = {"expansion": "n_expansion"}
 
     def __init__(self, config: Config, dtype: Any):
         super().__init__(config, dtype)
@@ -44,10 +44,13 @@ class Moe(Pointwise):
         def parts(kind: str, index: Any) -> tuple[tuple[str, Any], ...]:
             return tuple((f"expert_{e}_{kind}", index(e)) for e in range(E))
 
+        def stretch(e: int) -> slice:
+            return slice(e * F, e * F + F)
+
         return [Tensor("g_weight", (D, E)),
-                Tensor("up_weight", (D, E * F), parts=parts("up_weight", lambda e: (slice(None), slice(e * F, e * F + F)))),
-                Tensor("up_bias", (E * F,), "zeros", parts("up_bias", lambda e: slice(e * F, e * F + F)), optional=True),
-                Tensor("dn_weight", (E * F, D), "residual", parts("dn_weight", lambda e: slice(e * F, e * F + F))),
+                Tensor("up_weight", (D, E * F), parts=parts("up_weight", lambda e: (slice(None), stretch(e)))),
+                Tensor("up_bias", (E * F,), "zeros", parts("up_bias", stretch), optional=True),
+                Tensor("dn_weight", (E * F, D), "residual", parts("dn_weight", stretch)),
                 Tensor("dn_bias", (E, D), "zeros", parts("dn_bias", lambda e: e), optional=True, decays=False)]
 
     @classmethod

@@ -2,8 +2,8 @@
 
     python tests/bench/bench_engine.py [--peer-python PYTHON --peer-script torch_gpt.py] [--repeats N] [--json F]
 
-Every figure is a median over repeats in fresh processes; ours and the peer's take turns, so that the ratio holds when the
-machine's speed drifts. Run it with OPENBLAS_CORETYPE unset and set (`env -u`), since BLAS kernels decide much.
+Every figure is a median over repeats in fresh processes; ours and the peer's take turns, so that the ratio holds when
+the machine's speed drifts. Run it with OPENBLAS_CORETYPE unset and set (`env -u`), since BLAS kernels decide much.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def blas() -> str:
     """The BLAS kernels in use, as OpenBLAS reports them."""
     out = subprocess.run([sys.executable, "-c", "import numpy"], env={**os.environ, "OPENBLAS_VERBOSE": "2"}, text=True,
                          capture_output=True, check=False)
-    return next((line.split(": ")[1] for line in (out.stdout + out.stderr).splitlines() if line.startswith("Core: ")), "?")
+    lines = (out.stdout + out.stderr).splitlines()
+    return next((line.split(": ")[1] for line in lines if line.startswith("Core: ")), "?")
 
 
 def main() -> None:
@@ -117,7 +118,8 @@ def main() -> None:
         print(measure(given.one[0], SIZES[given.one[1]], int(given.one[2])))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    print(f"{platform.processor() or platform.machine()}, {cores} cores, BLAS kernels {blas()}, Python {platform.python_version()}")
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {cores} cores, BLAS kernels {blas()}, Python {platform.python_version()}")
     rows = []
     for mode in ("train", "decode"):
         for size in given.sizes:

@@ -1,0 +1,46 @@
+"""The generated pages are up to date, and the commands that the documentation shows exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from babytui.cli.parser import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _pages():
+    spec = importlib.util.spec_from_file_location("build_docs", ROOT / "docs" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.PAGES
+
+
+@pytest.mark.parametrize(("page", "text"), _pages().items())
+def test_generated_pages_are_up_to_date(page, text):
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == text(), "run python docs/build.py"
+
+
+def _commands():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        shown = re.findall(r"^babytui .+$", text, re.MULTILINE) + re.findall(r"`(babytui [^`]+)`", text)
+        yield from (pytest.param(command, id=f"{page.stem}: {command}") for command in shown)
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_commands_that_are_shown_can_be_called(command):
+    words = shlex.split(command, comments=True)[1:]
+    assert parse(words).action is not None
+
+
+def test_library_example_of_the_readme_runs(capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.+?)```", text, re.DOTALL)[1]
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
