@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from babytui import workspace_choice
-from babytui.runs import SHIPPED, Run
+from babytui.runs import SHIPPED, Run, past
 from babytui.runs import start as _start
 from engine.config import Config
 from engine.errors import NotFound
@@ -192,11 +192,15 @@ def load(reference: str = "last", workspace: str | os.PathLike[str] | Workspace 
 
     chosen = workspace if isinstance(workspace, Workspace) else workspace_choice.choose(workspace)
     home, guid = locate(reference, chosen, shipped_if_none=True)
+    entry = home.entry(guid)
+    if not entry.has_model and (run := Run(home, guid)).plan:
+        raise NotFound(f"{run.name} has no model yet: its run {past(run.status())}; `babytui stop {guid[:8]}` ends a "
+                       "live run and keeps its model.")
     config = artifacts.load_config(home, guid)
     vocab, kind = artifacts.load_vocabulary(home, guid)
     tokenizer = registry.tokenizer.get(kind or config.c_tokenizer)(vocab)
     model = Model.from_arrays(config, artifacts.load_model(home, guid))
-    return Baby(model, tokenizer, guid=guid, name=home.entry(guid).name, workspace=home)
+    return Baby(model, tokenizer, guid=guid, name=entry.name, workspace=home)
 
 
 def train(config: Mapping[str, Any] | Config | None = None, inputs: Sequence[str | os.PathLike[str]] = (),

@@ -44,6 +44,7 @@ SHIPPED = "baby"  # the name of the model that comes with the package
 LIVE = ("starting", "running", "paused")
 OVER = ("finished", "stopped", "failed", "died")
 _GRACE = 10.0  # seconds a new worker has to take its lock
+_BEGIN = 3.0  # seconds that `start` waits for a worker that is reading its text
 _children: list[subprocess.Popen[bytes]] = []  # kept so that finished ones are reaped
 
 
@@ -270,7 +271,10 @@ def _need_room(workspace: Workspace, config: Config, vocab_size: int) -> None:
 
 
 def _launch(run: Run, *, resume: bool = False) -> None:
-    """Start the worker and wait until it holds its lock. RunError (or the worker's own sentence) when it does not."""
+    """Start the worker and wait until it has begun: until its Start, or _BEGIN seconds with the lock for a long text.
+
+    RunError, with the worker's own sentence if it left one, when it ended before that.
+    """
     control = run.dir / "control.jsonl"
     seen = control.stat().st_size if control.exists() else 0
     before = run.journal.stat().st_size if run.journal.exists() else 0
@@ -285,14 +289,17 @@ def _launch(run: Run, *, resume: bool = False) -> None:
     except OSError as error:
         raise RunError(f"The training process cannot be started: {error.strerror or error}.") from None
     _children.append(child)
-    while not run.alive:
-        if child.poll() is not None and not run.alive:
-            found, _ = run.events(before)
-            if found and isinstance(found[-1], End):
-                if found[-1].reason != "failed":
-                    return  # so short that it is over
-                raise RunError(found[-1].message)
-            raise RunError(f"The training process ended at once; {run.dir / 'worker.log'} ends with: {_last_line(run)}")
+    end = None
+    while end is None or time.monotonic() < end:
+        over = child.poll() is not None  # looked at before the journal, which it finishes first
+        if end is None and run.alive:
+            end = time.monotonic() + _BEGIN
+        found, _ = run.events(before)
+        if any(isinstance(event, Start) for event in found):
+            return
+        if over:
+            said = found[-1].message if found and isinstance(found[-1], End) else ""
+            raise RunError(said or f"The training process ended at once; its last words were: {_last_line(run)}")
         time.sleep(0.01)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from babytui import runs, workspace_choice
@@ -9,7 +10,8 @@ from babytui.cli.output import Output, count, date, loss, seconds, size
 from babytui.library import locate
 from engine.config import PARAMETERS, Config
 from engine.config import age as badge
-from engine.errors import ConfigError
+from engine.errors import BabyError, ConfigError
+from store.workspace import Workspace
 
 
 def run(arguments: Any) -> int:
@@ -18,6 +20,8 @@ def run(arguments: Any) -> int:
     workspace = workspace_choice.choose(arguments.workspace)
     home, guid = locate(arguments.guid, workspace, shipped_if_none=True)
     entry = home.entry(guid)
+    if entry.parameters is None and entry.has_model:
+        entry.parameters = _count_weights(home, guid)
     shown = facts(entry)
     live = runs.Run(home, guid)
     if (live.dir / "plan.json").is_file():
@@ -49,9 +53,19 @@ def age(config: dict[str, Any]) -> str:
         return ""
 
 
+def _count_weights(home: Workspace, guid: str) -> int | None:
+    """The number of weights in a model file that nobody wrote down, from its shapes; None when it is broken."""
+    from store import artifacts
+
+    try:
+        return sum(prod(shape) for shape in artifacts.load_shapes(home, guid).values() if shape)
+    except BabyError:
+        return None
+
+
 def _lines(entry: Any, shown: dict[str, Any], out: Output) -> list[str]:
     config, report = entry.config, entry.report or {}
-    lines = [f"{entry.name}  {entry.guid}"]
+    lines = [f"{entry.name}  {entry.guid}" if entry.name else entry.guid]
     pair = f"{config.get('c_attention', '?')} + {config.get('c_network', '?')}, {config.get('c_sequence', '?')}-norm"
     rows = [
         ("age", age(config)), ("status", shown.get("status", "")), ("variants", pair),

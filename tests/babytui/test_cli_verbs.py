@@ -50,6 +50,8 @@ def test_train_detached_then_steered(command, tmp_path, text_file):
     assert "paused" in command("list", *where).out
     assert command("resume", guid[:5], *where, "--json").data["status"] == "running"
     assert command("checkpoint", *where).out.strip().endswith(".safetensors")
+    early = command("inference", guid, *where)
+    assert early.code == 1 and "no model yet" in early.err and early.out == ""
     refused = command("delete", guid, "--yes", *where)
     assert refused.code == 1 and f"babytui stop {guid[:8]}" in refused.err
     assert command("stop", *where, "--json").data["status"] == "stopped"

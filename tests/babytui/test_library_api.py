@@ -67,11 +67,13 @@ SEEDS = Path(os.environ.get("BABYTUI_SEED_FILES", Path(__file__).parents[3] / "s
 
 
 @pytest.mark.skipif(not SEEDS.is_dir(), reason="the earlier program's sample files are not here")
-def test_models_of_the_earlier_program_are_loaded_and_listed():
+def test_models_of_the_earlier_program_are_loaded_and_listed(command):
     workspace = Workspace(SEEDS)
     for entry in workspace.entries():
         if entry.has_model:
-            assert babytui.load(entry.guid, workspace=workspace).model.n_parameters > 0
+            model = babytui.load(entry.guid, workspace=workspace).model
+            told = command("info", entry.guid, "--json", "--workspace", SEEDS).data
+            assert told["parameters"] == model.n_parameters > 0
 
 
 def test_the_workspace_that_is_chosen(home, monkeypatch):

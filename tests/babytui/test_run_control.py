@@ -172,9 +172,23 @@ def test_a_failure_in_the_process_is_one_sentence(tmp_path, text_file, monkeypat
     monkeypatch.setattr("babytui.texts.check", lambda *_: 20)  # as if the text had changed in between
     short = tmp_path / "short.txt"
     short.write_text("abc")
-    run = runs.start(Workspace(tmp_path / "w"), Config.read(TINY), [short])
-    assert run.wait(30) == "failed"
-    assert "window" in of_kind(run, events.End)[-1].message
+    workspace = Workspace(tmp_path / "w")
+    with pytest.raises(RunError, match="window"):
+        runs.start(workspace, Config.read(TINY), [short])
+    assert not runs.all_runs(workspace)
+
+
+def test_a_failure_later_is_told_by_the_run(long_run, monkeypatch):
+    run = long_run
+    until(lambda: of_kind(run, events.Step), "a first step")
+    run.command("checkpoint")
+    until(lambda: of_kind(run, events.Checkpoint), "checkpoint")
+    run.command("stop")
+    assert run.wait(30) == "stopped"
+    Path(run.plan["texts"][0]).write_text("Another text altogether. " * 100)
+    with pytest.raises(RunError, match="text has changed"):
+        run.resume()
+    assert run.status() == "failed" and run.dir.is_dir()
     assert "Traceback" in (run.dir / "worker.log").read_text()
 
 
