@@ -15,6 +15,8 @@ from engine.optimizer import AdamW
 from engine.parameters import Gradients
 
 TOKENS_PER_PARAMETER = (20, 40)  # Hoffmann et al., arXiv 2203.15556, found about 20
+_NEXT_PROCESS = 0.8  # of the first one's speed
+_LOOKING = 1.1  # evaluations and samples
 _PASSES = 3.0  # a backward pass costs twice its forward pass
 
 
@@ -69,7 +71,7 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
         flops_per_step=per_step, flops_per_token=forward_flops(config, vocab_size, config.n_ctx) / config.n_ctx,
         tokens_per_step=each,
         tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]), steps=steps,
-        tokens=steps * each, seconds=steps * per_step / speed if speed and steps else None)
+        tokens=steps * each, seconds=_seconds(config, trained, steps * per_step, speed) if speed and steps else None)
     found.warnings.extend(_warnings(config, found, text_tokens))
     return found
 
@@ -81,6 +83,12 @@ def cores(config: Config) -> int:
     return min(config.c_device_cpu_cores or backend.cores(), backend.cores())
 
 
+def _seconds(config: Config, trained: int, flops: float, speed: float) -> float:
+    """Training time with all the processes that will take part; the later ones add a little less than the first."""
+    processes = min(cores(config), len(data.lanes(config, trained)))
+    return flops / (speed * (1 + _NEXT_PROCESS * (processes - 1))) * _LOOKING
+
+
 def suggested_rate(rate: float, old_batch: int, new_batch: int) -> float:
     """The learning rate that goes with a changed batch size: LR_new = LR_old · B_new / B_old (arXiv 1706.02677)."""
     return rate * new_batch / old_batch
@@ -90,7 +98,7 @@ _speeds: dict[Any, float] = {}
 
 
 def calibrate(config: Config, seconds: float = 0.5) -> float:
-    """FLOP/s of training steps of this width on this machine, measured on one layer for about half a second.
+    """FLOP/s of training steps of this width in one process, measured on one layer for about half a second.
 
     The figure is kept for the process, per architecture, width and format. A step that would need more than 1 GiB is
     measured with a smaller batch.

@@ -241,7 +241,8 @@ class Worker:
 
 def work(arguments: Sequence[str] | None = None) -> None:
     """The child process: take commands from the pipe until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c is the parent's to answer
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the parent answers them, and then the pipe closes
+        signal.signal(number, signal.SIG_IGN)
     plan = json.loads((arguments or sys.argv[1:])[0])
     take, give, fd = plan["fds"]
     model = Model(Config.read(plan["config"]), plan["vocab_size"])
