@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -25,7 +25,7 @@ class PlaygroundApp(App[int]):
     ENABLE_COMMAND_PALETTE = True
     CSS_PATH = [_HERE / "screens" / "playground.tcss", *(_HERE / "panes" / f"{name}.tcss" for name in
                 ("config", "training", "models", "chat"))]
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit; runs go on", priority=True),
         Binding("ctrl+c", "cancel_or_copy", "Stop the reply, or copy what is selected", priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend (fg comes back)", priority=True),
@@ -83,7 +83,7 @@ class PlaygroundApp(App[int]):
 
 def main(workspace: Workspace | str | os.PathLike[str], mouse: bool = True) -> int:
     """Opens the playground and returns the exit code. mouse False leaves the mouse to the terminal."""
-    chosen = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+    chosen = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
     app = PlaygroundApp(chosen)
     app.run(mouse=mouse)
     return app.return_code or 0

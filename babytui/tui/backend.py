@@ -55,7 +55,8 @@ def cost(workspace: Workspace, values: Mapping[str, Any], text: str, *, measure:
         vocab, tokens = _count(workspace, text, config.c_tokenizer)
         found.estimate = estimate(config, vocab_size=vocab, text_tokens=tokens, speed=_speed)
         if measure:
-            found.estimate = estimate(config, vocab_size=vocab, text_tokens=tokens, speed=_measure(config, found.estimate))
+            speed = _measure(config, found.estimate)
+            found.estimate = estimate(config, vocab_size=vocab, text_tokens=tokens, speed=speed)
     except BabyError as error:
         found.error = str(error)
     except (MemoryError, OverflowError):
@@ -139,7 +140,7 @@ def start(workspace: Workspace, values: Mapping[str, Any], text: str, name: str,
 
 
 def find_run(workspace: Workspace, reference: str, by: int = 0) -> Run | None:
-    """The run with this GUID ("last": one that is alive, else the newest), or its neighbour; None when there is none."""
+    """The run with this GUID ("last": one that is alive, else the newest), or its neighbour; None without one."""
     from babytui import runs
 
     if not by:
@@ -204,9 +205,9 @@ class Row:
 
     def key(self, column: str) -> tuple[bool, Any]:
         """What to sort by: (unknown, value)."""
-        value = {"name": self.name.lower(), "state": self.state, "age": self.config.get("n_ctx", 0), "kind": self.variant,
-                 "params": self.parameters, "val. loss": self.validation_loss, "tokens": self.tokens,
-                 "text": self.dataset.lower(), "date": self.created, "size": self.bytes}[column]
+        value = {"name": self.name.lower(), "state": self.state, "age": self.config.get("n_ctx", 0),
+                 "kind": self.variant, "params": self.parameters, "val. loss": self.validation_loss,
+                 "tokens": self.tokens, "text": self.dataset.lower(), "date": self.created, "size": self.bytes}[column]
         return (value is None, 0 if value is None else value)
 
 

@@ -119,7 +119,7 @@ def _digest(line: Mapping[str, Any], delta: Delta, train: Series, validation: Se
         loss = line.get("validation_loss")
         validation.add(step, line.get("seconds", 0.0), loss)
         shown = "nothing held back" if loss is None else f"{loss:.4f}"
-        delta.notes.append((when, f"step {step:,}: val. loss {shown}", "text"))
+        delta.notes.append((when, f"step {step:,}: val. {shown}", "text"))
     elif kind == "sample":
         delta.samples.append(line)
     elif kind == "start":

@@ -1,4 +1,4 @@
-"""Work off the event loop. A mistake of a person is posted as its sentence; a bug is posted too and does not end the app."""
+"""Work off the event loop. A mistake is posted as its sentence; a bug is posted too and does not end the app."""
 
 from __future__ import annotations
 

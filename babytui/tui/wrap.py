@@ -29,8 +29,10 @@ def wrap(text: str, width: int) -> list[str]:
                 line, used = "", 0
             while used + size > width:  # a word wider than the line
                 head = _head(word, width - used)
-                if not head:
-                    break
+                if line and cell_len(head) > width - used:  # not even one wide character fits behind what is there
+                    lines.append(line)
+                    line, used = "", 0
+                    continue
                 lines.append(line + head)
                 word = word[len(head):]
                 line, used, size = "", 0, cell_len(word)

@@ -23,7 +23,7 @@ class Pane(Vertical):
     hints: Sequence[tuple[str, str]] = ()
     wide_from: ClassVar[int] = 56
 
-    def __init__(self, id: str):
+    def __init__(self, id: str | None = None):
         super().__init__(id=id, classes="pane")
         self.note = ""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -37,7 +36,7 @@ class ChatPane(Pane):
     key, title = "F5", "Chat"
     hints = (("⏎", "send"), ("Esc", "stop"), ("F7", "again"), ("F8", "go on"), ("^J", "new line"), ("↑", "earlier"),
              ("Tab", "sampling"))
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f7,ctrl+y", "regenerate", "Reply again with another seed"),
         Binding("f8,ctrl+n", "go_on", "Let the last reply go on"),
         Binding("escape", "stop", "Stop the reply"),
@@ -99,7 +98,7 @@ class ChatPane(Pane):
     def load(self, guid: str, name: str = "") -> None:
         """Reads a model in a thread; an empty guid finds one."""
         workspace = self.app.workspace  # type: ignore[attr-defined]
-        self._say([(f"reading {visible(name, newlines=False)} …" if name else "reading a model …", "dim")])
+        self._say(f"reading {visible(name, newlines=False)} …" if name else "reading a model …")
 
         def work() -> None:
             found, called = guid, name
@@ -115,7 +114,7 @@ class ChatPane(Pane):
     def on_chat_pane_loaded(self, event: Loaded) -> None:
         if event.baby is None:
             self._waiting = None
-            self._say([(event.error, "bad" if event.guid else "warn")])
+            self._say(visible(event.error, newlines=False), "bad" if event.guid else "warn")
             return
         if self._talk:
             self._talk.stop()
@@ -127,8 +126,7 @@ class ChatPane(Pane):
             self._last_prompt, self._last_text = None, ""
         config = event.baby.config
         self.set_note(f"{visible(event.name, newlines=False)}, context {config.n_ctx}")
-        self._say([("ready", "good"), (f" · {event.baby.model.n_parameters:,} parameters, "
-                                       f"{event.baby.model.vocab_size} tokens known", "dim")])
+        self._say(f"ready · {event.baby.model.n_parameters:,} parameters, {event.baby.model.vocab_size} tokens known")
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self._send(waiting)
@@ -147,9 +145,9 @@ class ChatPane(Pane):
         """Shows the symbols that the model does not know, before they are sent."""
         missing = self._missing(self.prompt.text)
         if missing:
-            self._say([(f"not in its vocabulary: {missing}", "warn"), (" · Enter sends without them", "dim")])
+            self._say(f"not in its vocabulary: {missing} · Enter twice sends without them", "warn")
         elif not self.writing and self.query_one("#pace", Lines).plain.startswith("not in"):
-            self._say([])
+            self._say("")
 
     def _missing(self, text: str) -> str:
         if self.baby is None or not text:
@@ -166,12 +164,12 @@ class ChatPane(Pane):
             return
         if self.baby is None:
             self._waiting = text
-            self._say([("it will answer as soon as it is read …", "dim")])
+            self._say("it will answer as soon as it is read …")
             return
         missing = self._missing(text)
         if missing and self._skip_for != text:
             self._skip_for = text
-            self._say([(f"not in its vocabulary: {missing}", "warn"), (" · Enter again skips them", "text")])
+            self._say(f"not in its vocabulary: {missing} · Enter again skips them", "warn")
             return
         self._send(text)
 
@@ -219,25 +217,25 @@ class ChatPane(Pane):
         if event.done in ("end", "stopped"):
             self._show_pace(event.pace, "stopped · F8 goes on" if event.done == "stopped" else "F8 goes on")
         else:
-            self._say([(event.done, "bad")])
+            self._say(visible(event.done, newlines=False), "bad")
 
     def _show_pace(self, pace: Pace, hint: str) -> None:
         speed = f"{pace.tokens_per_second:,.0f}" if pace.tokens_per_second else "–"
         facts = [f"{pace.tokens} tokens", f"{speed}/s", hint, f"prefill {pace.prefill * 1000:.0f} ms",
                  f"context {pace.context}/{pace.n_ctx}", f"seed {pace.seed}"]
-        room, line = self.query_one("#pace", Lines).size.width, [(facts[0], "value")]
-        for fact in facts[1:]:
-            if sum(len(text) for text, _ in line) + 3 + len(fact) <= room:
-                line.append((f" · {fact}", "dim"))
-        self._say(line)
 
-    def _say(self, line: Line) -> None:
-        """Shows a line above the prompt; a long sentence of one role is wrapped."""
-        area = self.query_one("#pace", Lines)
-        if len(line) == 1:
-            area.set_lines(paragraph(line[0][0], max(20, area.size.width), line[0][1])[:3])
-        else:
-            area.set_lines([line])
+        def build(width: int) -> list[Line]:
+            line: Line = [(facts[0], "value")]
+            for fact in facts[1:]:
+                if sum(len(text) for text, _ in line) + 3 + len(fact) <= width:
+                    line.append((f" · {fact}", "dim"))
+            return [line]
+
+        self.query_one("#pace", Lines).show(build)
+
+    def _say(self, text: str, role: str = "dim") -> None:
+        """A sentence above the prompt, at most three lines of it."""
+        self.query_one("#pace", Lines).show(lambda width: paragraph(text, max(20, width), role)[:3])
 
     def action_stop(self) -> None:
         if self._talk:
@@ -270,10 +268,3 @@ class ChatPane(Pane):
     def last_reply(self) -> str:
         """The last reply with its prompt, as it was written."""
         return self._last_text
-
-    def status_text(self) -> Text:
-        return Text(self.query_one("#pace", Lines).plain)
-
-    def settings(self) -> dict[str, Any]:
-        """What the sampling controls say."""
-        return self.query_one(Sampling).settings()[0]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
@@ -23,6 +23,9 @@ from babytui.tui.widgets.lines import Line, Lines
 from babytui.visible import visible
 from engine.config import PARAMETERS, PRESETS, Config
 
+if TYPE_CHECKING:
+    from engine.estimate import Estimate
+
 CUSTOM = "custom"
 DEBOUNCE = 0.15
 
@@ -32,7 +35,7 @@ class ConfigPane(Pane):
 
     key, title = "F2", "Config"
     hints = (("F9", "train"), ("↑↓", "field"), ("+ -", "step"), ("⏎", "list"), ("F7", "take rate"))
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f7,ctrl+y", "take_rate", "Take the suggested learning rate"),
         Binding("pageup", "page(-1)", show=False),
         Binding("pagedown", "page(1)", show=False),
@@ -59,15 +62,15 @@ class ConfigPane(Pane):
         self._cost: backend.Cost | None = None
         self._focused = "text"
         self._basis: tuple[int, float] = (0, 0.0)
-        self._error = ""
         self._start = Config.read(PRESETS["newborn"])
 
     def compose(self) -> ComposeResult:
         with Container(id="config-body"):
             yield Form(self._start.values, [CUSTOM, *PRESETS], "newborn")
             with Vertical(id="config-side"):
-                yield Lines(id="help")
-                yield Lines(id="cost")
+                with VerticalScroll(id="config-words", can_focus=False):
+                    yield Lines(id="help")
+                    yield Lines(id="cost")
                 yield Button("Train (F9)", id="train", variant="success", compact=True)
 
     @property
@@ -100,14 +103,6 @@ class ConfigPane(Pane):
             self._load(event.values)
         else:
             self._recost(0)
-
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self._arrange)
-
-    def _arrange(self) -> None:
-        self._show_help()
-        self._show_cost(self._error)
 
     @on(events.DescendantFocus)
     def _field_focused(self, event: events.DescendantFocus) -> None:
@@ -205,36 +200,32 @@ class ConfigPane(Pane):
         self._show_cost(event.result.error)
 
     def _show_help(self) -> None:
-        area = self.query_one("#help", Lines)
-        width = max(12, self.query_one("#config-side").content_size.width)
-        text, effects = explain(self._focused)
-        lines: list[Line] = paragraph(f"{self._focused}: {text}", width, "text")
-        for what, effect in effects:
-            lines += [[(line[0][0], "label")] for line in paragraph(f"{what}: {effect}", width)]
-        rate = self._suggestion()
-        if rate is not None:
-            lines += paragraph(f"With this batch size, r_learn {shown_value(rate)} is suggested: F7 takes it.", width, "warn")
-        area.set_lines(lines)
+        name, rate = self._focused, self._suggestion()
+
+        def build(width: int) -> list[Line]:
+            text, effects = explain(name)
+            lines = paragraph(f"{name}: {text}", width, "text")
+            for what, effect in effects:
+                lines += paragraph(f"{what}: {effect}", width)
+            if rate is not None:
+                lines += paragraph(f"With this batch size, r_learn {shown_value(rate)} is suggested: F7 takes it.",
+                                   width, "warn")
+            return lines
+
+        self.query_one("#help", Lines).show(build)
 
     def _show_cost(self, error: str = "") -> None:
-        area = self.query_one("#cost", Lines)
-        width = max(12, self.query_one("#config-side").content_size.width)
-        self._error = error
-        if error:
-            area.set_lines(paragraph(error, width, "bad"))
-            return
-        e = self._cost.estimate if self._cost else None
-        if e is None:
-            area.set_lines([[("working out what it costs …", "dim")]])
-            return
-        facts = [("parameters", amount(e.parameters)), ("model file", size(e.model_file_bytes)),
-                 ("memory", size(e.training_bytes)), ("FLOPs/step", amount(e.flops_per_step)),
-                 ("needs", span(*e.tokens_needed) + " tok."), ("steps", amount(e.steps)),
-                 ("time here", "unknown" if e.seconds is None else "≈ " + clock(e.seconds))]
-        lines: list[Line] = [[(f"{name:<11}", "label"), (value, "value")] for name, value in facts]
-        for warning in e.warnings:
-            lines += paragraph(warning, width, "warn")
-        area.set_lines(lines)
+        found = self._cost.estimate if self._cost else None
+
+        def build(width: int) -> list[Line]:
+            if error:
+                return paragraph(error, width, "bad")
+            if found is None:
+                return paragraph("working out what it costs", width, "dim")
+            room = self.query_one("#config-words").size.height - len(self.query_one("#help", Lines).lines) - 1
+            return cost_lines(found, width, room if self.has_class("-across") else 99)
+
+        self.query_one("#cost", Lines).show(build)
 
     def load_values(self, values: dict[str, Any], source: str) -> None:
         """Puts a configuration into the form."""
@@ -274,4 +265,18 @@ class ConfigPane(Pane):
             self.form.fields[name].focus()
             self.notify(message, severity="error", markup=False)
             return
-        self.post_message(TrainAsked(values, self.form.raw("text"), self.form.raw("name").strip(), self.form.raw("prompt")))
+        form = self.form
+        self.post_message(TrainAsked(values, form.raw("text"), form.raw("name").strip(), form.raw("prompt")))
+
+
+def cost_lines(found: Estimate, width: int, room: int) -> list[Line]:
+    """What a configuration costs; where a warning needs the room, facts that can be missed make way."""
+    facts = [("parameters", amount(found.parameters)), ("model file", size(found.model_file_bytes)),
+             ("memory", size(found.training_bytes)), ("FLOPs/step", amount(found.flops_per_step)),
+             ("needs", span(*found.tokens_needed) + (" tokens" if width >= 32 else "")), ("steps", amount(found.steps)),
+             ("time here", "unknown" if found.seconds is None else "≈ " + clock(found.seconds))]
+    warnings = [line for warning in found.warnings for line in paragraph(warning, width, "warn")]
+    for name in ("FLOPs/step", "model file", "needs"):
+        if len(facts) + len(warnings) > room:
+            facts = [fact for fact in facts if fact[0] != name]
+    return [*([(f"{name:<11}", "label"), (value, "value")] for name, value in facts), *warnings]

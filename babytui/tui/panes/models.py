@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import events, on
@@ -32,9 +32,9 @@ class ModelsPane(Pane):
     """The third pane."""
 
     key, title = "F4", "Models"
-    hints = (("⏎", "info"), ("c", "chat"), ("w", "watch"), ("d", "delete"), ("u", "undo"), ("/", "filter"), ("o", "sort"),
-             ("O", "turn"), ("e", "form"))
-    BINDINGS: list[BindingType] = [
+    hints = (("⏎", "info"), ("c", "chat"), ("w", "watch"), ("d", "delete"), ("u", "undo"), ("/", "filter"),
+             ("o", "sort"), ("O", "turn"), ("e", "form"))
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("i", "info", "What is known about it (also Enter)"),
         Binding("c", "chat", "Talk to it"),
         Binding("w", "watch", "Show its training"),
@@ -68,7 +68,7 @@ class ModelsPane(Pane):
         self._rows: list[backend.Row] = []
         self._shown: list[backend.Row] = []
         self._drawn: dict[str, tuple[str, ...]] = {}
-        self._columns: tuple[str, ...] = ()
+        self._widths: dict[str, int] = {}
         self._signature: Any = None
         self._sort, self._reverse = "date", True
         self._trash: list[tuple[Any, str]] = []
@@ -119,32 +119,33 @@ class ModelsPane(Pane):
         rows = [row for row in self._rows if word in row.searchable]
         rows.sort(key=lambda row: row.key(self._sort), reverse=self._reverse)
         rows.sort(key=lambda row: row.key(self._sort) is None or row.key(self._sort)[0])  # what is unknown goes last
-        texts = {row.guid: {name: visible(text, newlines=False) for name, text in zip(COLUMNS, row_cells(row), strict=True)}
-                 for row in rows}
-        columns = fitting(texts.values(), self.table.size.width)
+        texts = {row.guid: {name: visible(text, newlines=False)
+                            for name, text in zip(COLUMNS, row_cells(row), strict=True)} for row in rows}
+        widths = fitting(list(texts.values()), self.table.size.width)
+        columns = tuple(widths)
         cells = {guid: tuple(row[name] for name in columns) for guid, row in texts.items()}
         self.set_note(f"{len(rows)}" + (f" of {len(self._rows)} with '{word}'" if word else "")
-                      + (f", {len(columns)} of {len(COLUMNS)} columns" if len(columns) < len(COLUMNS) else ""))
-        if list(cells) == list(self._drawn) and columns == self._columns:
+                      + (", F6 shows all columns" if len({*columns, "state"}) < len(COLUMNS) else ""))
+        if list(cells) == list(self._drawn) and widths == self._widths:
             self._update(cells)
         else:
-            self._rebuild(cells, columns)
+            self._rebuild(cells, widths)
         self._drawn, self._shown = cells, rows
 
     def _update(self, cells: dict[str, tuple[str, ...]]) -> None:
         for guid, texts in cells.items():
-            for column, old, new in zip(self._columns, self._drawn[guid], texts, strict=True):
+            for column, old, new in zip(self._widths, self._drawn[guid], texts, strict=True):
                 if old != new:
-                    self.table.update_cell(guid, column, _cell(column, new), update_width=True)
+                    self.table.update_cell(guid, column, _cell(column, new))
 
-    def _rebuild(self, cells: dict[str, tuple[str, ...]], columns: tuple[str, ...]) -> None:
+    def _rebuild(self, cells: dict[str, tuple[str, ...]], widths: dict[str, int]) -> None:
         table, chosen, at = self.table, self.chosen, self.table.cursor_row
-        self._columns = columns
+        self._widths = widths
         table.clear(columns=True)
-        for name in columns:
-            table.add_column(self._heading(name), key=name)
+        for name, width in widths.items():
+            table.add_column(self._heading(name), key=name, width=width)
         for guid, texts in cells.items():
-            table.add_row(*(_cell(c, t) for c, t in zip(columns, texts, strict=True)), key=guid)
+            table.add_row(*(_cell(c, t) for c, t in zip(widths, texts, strict=True)), key=guid)
         guids = list(cells)
         row = guids.index(chosen.guid) if chosen and chosen.guid in cells else min(at, len(guids) - 1)
         table.move_cursor(row=max(0, row), animate=False)
@@ -160,7 +161,7 @@ class ModelsPane(Pane):
         return Text(f"{name}{mark}", justify="right" if name in _RIGHT else "left")
 
     def _sorted(self) -> None:
-        self._columns = ()
+        self._widths = {}
         self._draw()
 
     def action_sort(self) -> None:
@@ -225,7 +226,7 @@ class ModelsPane(Pane):
         if row.has_model:
             self.post_message(ChatAsked(row.guid, row.name))
         else:
-            self.post_message(Failed(f"{row.name} has no model yet; it can talk when its training has ended.", "warning"))
+            self.post_message(Failed(f"{row.name} has no model yet; it can talk when it has been trained.", "warning"))
 
     def action_watch(self) -> None:
         row = self.chosen
@@ -301,16 +302,15 @@ def row_cells(row: backend.Row) -> tuple[str, ...]:
             row.dataset or "–", row.date, size(row.bytes) if row.bytes is not None else "–")
 
 
-def fitting(rows: Iterable[Mapping[str, str]], width: int) -> tuple[str, ...]:
-    """The columns that fit into `width` cells with these texts."""
-    widths = {name: max([len(name) + 1, *(min(len(row[name]), _LONGEST) for row in rows)]) + 2
-              for rows in [list(rows)] for name in COLUMNS}
-    columns = list(COLUMNS)
+def fitting(rows: Sequence[Mapping[str, str]], width: int) -> dict[str, int]:
+    """The columns that fit into `width` cells with these texts, and how wide each is."""
+    widths = {name: max([len(name) + (name != "state"), *(min(len(row[name]), _LONGEST) for row in rows)])
+              for name in COLUMNS if name != "state" or any(row[name] for row in rows)}
     for name in DROPPED:
-        if sum(widths[c] for c in columns) <= width:
+        if sum(widths.values()) + 2 * len(widths) <= width:
             break
-        columns.remove(name)
-    return tuple(columns)
+        widths.pop(name, None)
+    return widths
 
 
 def _cell(column: str, text: str) -> Text:

@@ -70,7 +70,8 @@ def numbers(view: RunView, width: int) -> list[Line]:
     column = width // 3
     lines: list[Line] = []
     for n in range(0, 9, 3):
-        cells = [((f"{name:<10}", "label"), (f"{value:<{column - 10}}"[: column - 10], "value")) for name, value in facts[n: n + 3]]
+        cells = [((f"{name:<10}", "label"), (f"{value:<{column - 10}}"[: column - 10], "value"))
+                 for name, value in facts[n: n + 3]]
         lines.append([piece for cell in cells for piece in cell])
     text = f"  {view.done:,} / {view.steps:,}  {view.share:>4.0%} {_remaining(view):<14}"
     return [[*_bar(view.share, max(4, width - len(text))), (text, "value")], *lines]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -26,16 +26,17 @@ from babytui.visible import visible
 if TYPE_CHECKING:
     from babytui.runs import Run
 
-_DONE = {"pause": "pauses", "resume": "goes on", "stop": "stops and keeps its model", "checkpoint": "saves a checkpoint"}
+_DONE = {"pause": "pauses", "resume": "goes on", "stop": "stops and keeps its model",
+         "checkpoint": "saves a checkpoint"}
 
 
 class TrainingPane(Pane):
     """The second pane: attaches to a run, whoever started it."""
 
     key, title = "F3", "Training"
-    hints = (("p", "pause"), ("r", "resume"), ("s", "stop"), ("c", "save"), ("l", "log"), ("t", "time"), ("m", "smooth"),
-             ("[ ]", "run"))
-    BINDINGS: list[BindingType] = [
+    hints = (("p", "pause"), ("r", "resume"), ("s", "stop"), ("c", "save"), ("l", "log"), ("t", "time"),
+             ("m", "smooth"), ("[ ]", "run"))
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "command('pause')", "Pause the run"),
         Binding("r", "command('resume')", "Let it go on, or continue a stopped one"),
         Binding("s", "command('stop')", "Stop it and keep its model"),
@@ -67,7 +68,7 @@ class TrainingPane(Pane):
             yield LossChart(id="chart")
             yield Lines(id="numbers")
         with Container(id="training-bottom"):
-            log = Transcript(margin=9, keep_lines=500, placeholder="The log appears here.", id="log")
+            log = Transcript(margin=6, keep_lines=500, placeholder="The log appears here.", id="log")
             log.border_title = "log"
             yield log
             samples = Transcript(margin=7, keep_lines=800, placeholder="Samples appear here.", id="samples")
@@ -89,7 +90,6 @@ class TrainingPane(Pane):
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
         self.set_class(event.size.height < 18 and event.size.width >= 66, "-flat")
-        self.call_after_refresh(self._show_numbers)
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#log")
@@ -172,16 +172,16 @@ class TrainingPane(Pane):
     def _write(self, delta: Delta) -> None:
         log, samples = self.query_one("#log", Transcript), self.query_one("#samples", Transcript)
         for when, text, role in delta.notes:
-            log.add(visible(text, newlines=False), margin=time.strftime("%H:%M:%S", time.localtime(when)), role=role)
+            log.add(visible(text, newlines=False), margin=time.strftime("%H:%M", time.localtime(when)), role=role)
             if role == "bad" and time.time() - when < 30:
                 self.post_message(Failed(text, "warning"))
         for sample in delta.samples:
             step = int(sample.get("step") or 0)
-            samples.add(visible(str(sample.get("text", ""))), margin=f"{step:,}" if step < 100_000 else f"{step // 1000}k")
+            text = visible(str(sample.get("text", "")).strip("\n"))
+            samples.add(text, margin=f"{step:,}" if step < 100_000 else f"{step // 1000}k")
 
     def _show_numbers(self) -> None:
-        area = self.query_one("#numbers", Lines)
-        area.set_lines(numbers(self.view, max(16, area.content_size.width)))
+        self.query_one("#numbers", Lines).show(lambda width: numbers(self.view, max(16, width)))
 
     def action_command(self, name: str) -> None:
         """Sends a command to the run from a thread; the answer appears in the log."""
@@ -201,7 +201,7 @@ class TrainingPane(Pane):
         self.notify(f"{self.view.name} {_DONE[name]} after this step.", timeout=2, markup=False)
 
     def action_log(self) -> None:
-        self.chart.log = not self.chart.log
+        self.chart.log_axis = not self.chart.log_axis
 
     def action_time(self) -> None:
         self.chart.by_time = not self.chart.by_time

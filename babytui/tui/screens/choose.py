@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -18,7 +19,7 @@ class ChooseScreen(ModalScreen[str]):
     """Dismisses with the chosen value, or None."""
 
     CSS_PATH = "dialogs.tcss"
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,ctrl+c", "dismiss", "Back"),
         Binding("home", "first", show=False, priority=True),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -16,7 +17,7 @@ class ConfirmScreen(ModalScreen[bool]):
     """Dismisses with True when the person agreed."""
 
     CSS_PATH = "dialogs.tcss"
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n,ctrl+c", "answer(False)", "No"),
         Binding("y", "answer(True)", "Yes"),
         Binding("left", "app.focus_previous", show=False),

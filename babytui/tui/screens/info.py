@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -34,7 +34,7 @@ class InfoScreen(ModalScreen[None]):
     """Reads the model's small files in a thread, and its weights only when the tensors are asked for."""
 
     CSS_PATH = ["dialogs.tcss", "info.tcss"]
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,ctrl+c", "dismiss", "Back"),
         *(Binding(str(n), f"tab('{name}')", name) for n, name in enumerate(_TABS, 1)),
     ]
@@ -108,7 +108,8 @@ class InfoScreen(ModalScreen[None]):
                 ("time", clock(report["total_time"])) if report.get("total_time") else None,
                 ("ended", str(report.get("babytui_reason"))) if report.get("babytui_reason") else None,
                 ("epochs", str(report["n_epochs"])) if report.get("n_epochs") else None]
-        lines: list[Line] = [[(f"{row[0]:<22}", "label"), (visible(row[1], newlines=False), "value")] for row in rows if row]
+        lines: list[Line] = [[(f"{row[0]:<22}", "label"), (visible(row[1], newlines=False), "value")]
+                             for row in rows if row]
         for text in event.completions:
             lines += [[], [("completion", "label")], *([(line, "text")] for line in visible(text).split("\n")[:40])]
         self.query_one("#info-report", Lines).set_lines(lines or [[("It has no report yet.", "dim")]])
@@ -144,7 +145,7 @@ def _read(workspace: Workspace, guid: str) -> tuple[Entry, list[tuple[float, flo
     points = (entry.report or {}).get("babytui_curve")
     curve = [tuple(point) for point in points if isinstance(point, list) and len(point) == 3] \
         if isinstance(points, list) else []
-    return entry, curve, backend.completions(workspace, guid)  # type: ignore[return-value]
+    return entry, curve, backend.completions(workspace, guid)
 
 
 def _facts(entry: Entry) -> list[Line]:
@@ -157,7 +158,8 @@ def _facts(entry: Entry) -> list[Line]:
     ]
     lines: list[Line] = [[(entry.guid, "dim")]]
     for row in parts:
-        lines.append([piece for name, value in row for piece in ((f"{name:<17}", "label"), (f"{value!s:<18.18}", "value"))])
+        lines.append([piece for name, value in row
+                      for piece in ((f"{name:<17}", "label"), (f"{value!s:<18.18}", "value"))])
     return lines
 
 

@@ -15,7 +15,7 @@ from babytui.tui.widgets.lines import Line
 if TYPE_CHECKING:
     from babytui.tui.screens.playground import PlaygroundScreen
 
-_FIELDS = (("↑ ↓ / Tab", "the field before or after"), ("+ -", "step a number (by powers of two), a choice or a switch"),
+_FIELDS = (("↑ ↓ / Tab", "the field before or after"), ("+ -", "step a number, a choice or a switch"),
            ("Enter", "the list of a choice"), ("PgUp PgDn", "a page of fields"))
 _CHAT = (("Enter", "send"), ("ctrl+j", "a new line in the prompt"), ("↑ ↓", "what was sent before"))
 
@@ -38,7 +38,8 @@ def _of(node: DOMNode) -> list[tuple[str, str]]:
         for binding in cls.__dict__.get("BINDINGS", ()):
             if isinstance(binding, Binding) and binding.description:
                 keys = [shown_key(key) for key in binding.key.split(",")]
-                found.setdefault(binding.description, []).extend(k for k in keys if k not in found.get(binding.description, ()))
+                there = found.setdefault(binding.description, [])
+                there += [key for key in keys if key not in there]
     return [(" ".join(keys), text) for text, keys in found.items()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -48,7 +48,7 @@ class PlaygroundScreen(Screen[None]):
     AUTO_FOCUS = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide"), (160, "-broad")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-high"), (50, "-tall")]
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2,ctrl+g", "show('config')", "Config", priority=True),
         Binding("f3,ctrl+r", "show('training')", "Training", priority=True),
         Binding("f4,ctrl+l", "show('models')", "Models", priority=True),
@@ -73,12 +73,12 @@ class PlaygroundScreen(Screen[None]):
         yield TopBar([(name, pane.key, pane.title) for name, pane in zip(NAMES, PANES, strict=True)])
         with Container(id="panes", classes="-tabs"):
             for pane in PANES:
-                yield pane()  # type: ignore[call-arg]
+                yield pane()
         yield KeyBar(HINTS)
         yield Static("", id="too-small", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(TopBar).show(current=self.current, workspace=visible(str(self.workspace.root), newlines=False))
+        self.query_one(TopBar).tell(current=self.current, workspace=visible(str(self.workspace.root), newlines=False))
         self.action_show("chat")
         self.call_after_refresh(self.set_timer, 0.05, self._begin)
 
@@ -105,7 +105,7 @@ class PlaygroundScreen(Screen[None]):
     async def _begin(self) -> None:
         """After the first paint: everything that reads files or imports arrays, in threads."""
         for pane in (self.chat, self.models, self.training, self.config):
-            await pane.begin()  # type: ignore[attr-defined]
+            await pane.begin()
         self.ready = True
         if self.focused is None:  # its pane was opened before it was built
             self.action_show(self.current)
@@ -131,25 +131,20 @@ class PlaygroundScreen(Screen[None]):
         self.query_one("#panes").set_class(tabbed, "-tabs")
         for name in NAMES:
             self.query_one(f"#{name}").display = not tabbed or name == self.current
-        self.query_one(TopBar).show(tabbed=tabbed, current=self.current)
+        self.query_one(TopBar).tell(tabbed=tabbed, current=self.current)
 
     def action_show(self, name: str) -> None:
-        """Brings a pane to the front and gives it the keys."""
+        """Brings a pane to the front and gives it the keys, at once: the next key may be on its way."""
         self.current = name
-        self._arrange()
         pane = self.query_one(f"#{name}", Pane)
+        pane.display = True
         if not pane.has_focus_within:
-            target = pane.first_focus()
-            if target is not None:
-                self.call_after_refresh(self._focus, target)
-
-    def _focus(self, target: Any) -> None:
-        if self.current in NAMES and not self.query_one(f"#{self.current}").has_focus_within:
-            target.focus()
+            self.set_focus(pane.first_focus())  # before the other pane is hidden, or Textual looks for another focus
+        self._arrange()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         pane = next((w for w in event.widget.ancestors if isinstance(w, Pane)), None)
-        if pane is not None and pane.id and pane.id != self.current:
+        if pane is not None and pane.id and pane.id != self.current and event.widget.has_focus:
             self.current = pane.id
             self._arrange()
 
@@ -184,7 +179,7 @@ class PlaygroundScreen(Screen[None]):
 
     @on(RunChanged)
     def _run_changed(self, event: RunChanged) -> None:
-        self.query_one(TopBar).show(status=event.summary)
+        self.query_one(TopBar).tell(status=event.summary)
 
     @on(RunEnded)
     def _ended(self, event: RunEnded) -> None:

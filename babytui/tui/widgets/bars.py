@@ -31,7 +31,7 @@ class TopBar(Lines):
         self._current, self._tabbed, self._workspace, self._status = "", False, "", ""
         self._spans: list[tuple[int, int, str]] = []
 
-    def show(self, *, current: str | None = None, tabbed: bool | None = None, workspace: str | None = None,
+    def tell(self, *, current: str | None = None, tabbed: bool | None = None, workspace: str | None = None,
              status: str | None = None) -> None:
         """Changes any of what is shown."""
         self._current = self._current if current is None else current
@@ -81,9 +81,9 @@ class KeyBar(Lines):
         self.hints = hints
 
     def on_resize(self, _event: events.Resize) -> None:
-        self.arrange()
+        self.lay_out()
 
-    def arrange(self) -> None:
+    def lay_out(self) -> None:
         """Lays the hints out for the present width."""
         gap = "  " if sum(len(k) + len(t) + 3 for k, t in self.hints) > self.size.width else "   "
         line: Line = []

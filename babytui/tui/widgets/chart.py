@@ -45,7 +45,7 @@ class LossChart(Roles, Widget):
 
     DEFAULT_CSS = "LossChart { height: 1fr; }"
 
-    log: reactive[bool] = reactive(False, init=False)
+    log_axis: reactive[bool] = reactive(False, init=False)
     by_time: reactive[bool] = reactive(False, init=False)
     smoothing: reactive[float] = reactive(0.6, init=False)
 
@@ -63,7 +63,7 @@ class LossChart(Roles, Widget):
         self.planned_steps, self.planned_seconds = 0, 0.0
         self.draw()
 
-    def watch_log(self) -> None:
+    def watch_log_axis(self) -> None:
         self.draw()
 
     def watch_by_time(self) -> None:
@@ -123,7 +123,7 @@ class LossChart(Roles, Widget):
         validation = list(self.validation)
         limits = self._limits(train, validation, width, height - 3)
         labels = self._y_labels(limits, height - 3)
-        gutter = max([4, *(len(text) + 1 for text in labels.values())])
+        gutter = max([5, *(len(text) + 1 for text in labels.values())])
         plot = max(2, width - gutter - 1)
         canvas = Canvas(plot, height - 3)
         for layer, points in enumerate((train, validation)):
@@ -145,13 +145,13 @@ class LossChart(Roles, Widget):
         planned = self.planned_seconds if self.by_time else float(self.planned_steps)
         right = planned if planned >= reached > 0 else axis.limits(0, max(reached, 1), max(2, width // 14))[1]
         low, high = min(values), max(values)
-        if self.log and low > 0:
+        if self.log_axis and low > 0:
             return Limits(right, *axis.log_limits(low, high))
         return Limits(right, *axis.limits(low, high, max(4, rows)))
 
     def _height(self, value: float, limits: Limits) -> float:
         """Where a value stands between the bottom (0) and the top (1)."""
-        if self.log and limits.low > 0:
+        if self.log_axis and limits.low > 0:
             return math.log(max(value, limits.low) / limits.low) / math.log(limits.high / limits.low)
         return (value - limits.low) / (limits.high - limits.low)
 
@@ -160,7 +160,7 @@ class LossChart(Roles, Widget):
 
     def _y_labels(self, limits: Limits, rows: int) -> dict[int, str]:
         count = max(2, rows // 3)
-        values = axis.log_ticks(limits.low, limits.high, count) if self.log and limits.low > 0 \
+        values = axis.log_ticks(limits.low, limits.high, count) if self.log_axis and limits.low > 0 \
             else axis.tick_values(limits.low, limits.high, count)
         labels: dict[int, str] = {}
         for value in values:
@@ -171,7 +171,7 @@ class LossChart(Roles, Widget):
 
     def _legend(self, width: int) -> Cells:
         smooth = f", smoothed {self.smoothing:g}" if self.smoothing else ""
-        parts: list[tuple[str, str]] = [("loss" + (" (log)" if self.log else ""), "label")]
+        parts: list[tuple[str, str]] = [("loss" + (" (log)" if self.log_axis else ""), "label")]
         for name, series in (("train", self.train), ("validation", self.validation)):
             if series.last:
                 parts += [("  ━ ", name), (f"{name} {series.last.value:.3f}", "value")]
@@ -206,7 +206,8 @@ class LossChart(Roles, Widget):
                 continue
             label, value = f"{name:<11}", f" {series.last.value:.3f}"
             curve = sparkline([p.value for p in series], width - len(label) - len(value))
-            row = _cells(label, len(label), "label") + _cells(curve, len(curve), name) + _cells(value, len(value), "value")
+            parts = ((label, "label"), (curve, name), (value, "value"))
+            row = [cell for text, role in parts for cell in _cells(text, len(text), role)]
             rows.append(row[:width] + [(" ", "text")] * (width - len(row)))
         return rows
 

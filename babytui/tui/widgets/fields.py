@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -40,11 +40,11 @@ class FieldChanged(Message):
 class TextField(Input):
     """One row of free text."""
 
-    BINDINGS = _MOVE
+    BINDINGS: ClassVar[list[BindingType]] = _MOVE
     DEFAULT_CSS = "TextField { height: 1; border: none !important; padding: 0 1 !important; }"
 
     def __init__(self, value: str = "", *, name: str, id: str | None = None, placeholder: str = "",
-                 max_length: int | None = None):
+                 max_length: int = 1000):
         super().__init__(value, name=name, id=id, placeholder=placeholder, compact=True, max_length=max_length,
                          select_on_focus=False)
 
@@ -62,7 +62,7 @@ class NumberField(TextField):
     DEFAULT_CSS = """
     NumberField { padding: 0 5 0 1 !important; }
     """
-    BINDINGS = [Binding("plus,equals_sign", "step(1)", "More", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("plus,equals_sign", "step(1)", "More", show=False)]
 
     def __init__(self, value: str = "", *, name: str, step: float | str = 1, low: float | None = None,
                  high: float | None = None, whole: bool = True, words: Sequence[str] = (), id: str | None = None,
@@ -73,7 +73,7 @@ class NumberField(TextField):
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return character not in ("+", "-", "=") and super().check_consume_key(key, character)
 
-    def _on_key(self, event: events.Key) -> None:
+    async def _on_key(self, event: events.Key) -> None:
         # A minus steps down, except inside a number such as 1e-4.
         if event.character == "-" and not self.value[: self.cursor_position].lower().endswith("e"):
             event.stop()
@@ -109,7 +109,7 @@ class NumberField(TextField):
 class ChoiceField(Widget, can_focus=True):
     """One of several values: + and - or left and right go through them, Enter shows the list."""
 
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         *_MOVE,
         Binding("right,plus,equals_sign", "step(1)", "Next", show=False),
         Binding("left,minus", "step(-1)", "Previous", show=False),
@@ -165,7 +165,7 @@ class ChoiceField(Widget, can_focus=True):
 class SwitchField(Switch):
     """On or off in one row, told by a word and a mark, not by colour alone."""
 
-    BINDINGS = [*_MOVE, Binding("right,plus,equals_sign", "set(True)", show=False),
+    BINDINGS: ClassVar[list[BindingType]] = [*_MOVE, Binding("right,plus,equals_sign", "set(True)", show=False),
                 Binding("left,minus", "set(False)", show=False)]
     DEFAULT_CSS = """
     SwitchField, SwitchField:focus { border: none; height: 1; width: 1fr; padding: 0 1; background: $surface; }

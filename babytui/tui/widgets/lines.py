@@ -5,12 +5,13 @@ A line is a list of (text, role) pieces; a role's colour comes from the theme. T
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.color import Color, ColorParseError
 from textual.geometry import Region
 from textual.strip import Strip
@@ -71,6 +72,7 @@ class Lines(Roles, Widget):
     def __init__(self, lines: list[Line] | None = None, *, id: str | None = None, classes: str | None = None):
         super().__init__(id=id, classes=classes)
         self._lines: list[Line] = lines or []
+        self._build: Callable[[int], list[Line]] | None = None
 
     @property
     def lines(self) -> list[Line]:
@@ -80,6 +82,15 @@ class Lines(Roles, Widget):
     def plain(self) -> str:
         """What is shown, without styles."""
         return "\n".join("".join(text for text, _ in line) for line in self._lines)
+
+    def show(self, build: Callable[[int], list[Line]]) -> None:
+        """Shows what `build` gives for the present width, and again for every other width."""
+        self._build = build
+        self.set_lines(build(self.size.width))
+
+    def on_resize(self, event: events.Resize) -> None:
+        if self._build is not None:
+            self.set_lines(self._build(self.size.width))
 
     def set_lines(self, lines: list[Line]) -> None:
         """Shows these lines instead."""
@@ -93,7 +104,7 @@ class Lines(Roles, Widget):
                 self.refresh(Region(0, y, width, 1))
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
-        return len(self._lines)
+        return len(self._lines if self._build is None else self._build(width))
 
     def get_content_width(self, container: object, viewport: object) -> int:
         return max((sum(cell_len(text) for text, _ in line) for line in self._lines), default=0)

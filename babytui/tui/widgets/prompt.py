@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -12,7 +14,7 @@ class Prompt(TextArea):
     """Posts `Sent` with its text; `Changed` is TextArea's own."""
 
     DEFAULT_CSS = "Prompt { height: auto; min-height: 1; max-height: 4; border: none; padding: 0 1; }"
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f7,ctrl+y", "app.pane('regenerate')", show=False),
         Binding("f6", "app.maximise", show=False),
         Binding("up", "older", show=False),

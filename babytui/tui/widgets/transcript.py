@@ -8,7 +8,7 @@ expected to have passed `babytui.visible.visible`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -56,7 +56,7 @@ class Transcript(Roles, ScrollView, can_focus=True):
         overflow-x: hidden; overflow-y: auto; }
     """
     ALLOW_SELECT = True
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("home,g", "scroll_home", "First", show=False),
         Binding("end,G", "scroll_end", "Last", show=False),
         Binding("k", "scroll_up", show=False),
@@ -148,7 +148,7 @@ class Transcript(Roles, ScrollView, can_focus=True):
         else:
             self.refresh_lines(first, len(self._rows) - first)
         if follow:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
 
     def _prune(self) -> None:
         rows = 0
@@ -175,7 +175,7 @@ class Transcript(Roles, ScrollView, can_focus=True):
         self.virtual_size = Size(self._width, len(self._rows))
         self.refresh()
         if follow:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)

@@ -1,0 +1,138 @@
+"""Config: stepping, validation in words, presets, the suggested rate, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from babytui.tui.widgets.fields import ChoiceField, NumberField, SwitchField, stepped
+from engine.config import PARAMETERS, PRESETS
+
+
+@pytest.mark.parametrize(("text", "direction", "step", "low", "high", "whole", "words", "result"), [
+    ("64", 1, "pow2", 1, 4096, True, (), "128"),
+    ("65", 1, "pow2", 1, 4096, True, (), "128"),
+    ("65", -1, "pow2", 1, 4096, True, (), "64"),
+    ("64", -1, "pow2", 1, 4096, True, (), "32"),
+    ("1", -1, "pow2", 1, 4096, True, (), "1"),
+    ("4096", 1, "pow2", 1, 4096, True, (), "4096"),
+    ("0.001", 1, "pow2", 0, 10, False, (), "0.002"),
+    ("0.1", 1, 0.05, 0, 0.95, False, (), "0.15"),
+    ("0.95", 1, 0.05, 0, 0.95, False, (), "0.95"),
+    ("auto", 1, "pow2", 1, None, True, ("auto",), "1"),
+    ("1", -1, "pow2", 1, None, True, ("auto",), "auto"),
+    ("auto", -1, "pow2", 1, None, True, ("auto",), "auto"),
+    ("rubbish", 1, 500, 0, None, True, (), "1"),
+    ("nan", 1, "pow2", 1, 8, True, (), "1"),
+    ("", -1, 1, 0, 4, True, (), "1"),
+])
+def test_stepping(text: str, direction: int, step: Any, low: Any, high: Any, whole: bool, words: Any,
+                  result: str) -> None:
+    assert stepped(text, direction, step, low, high, whole, words) == result
+
+
+async def test_form_has_the_right_widget_for_every_parameter(playground: Any) -> None:
+    async with playground() as (app, _pilot):
+        fields = app.playground.config.form.fields
+        kinds = {"choice": ChoiceField, "bool": SwitchField, "int": NumberField, "float": NumberField}
+        for name, parameter in PARAMETERS.items():
+            assert isinstance(fields[name], kinds[parameter.kind]), name
+
+
+async def test_a_wrong_value_gets_a_sentence_under_its_field(playground: Any, until: Callable[..., Any]) -> None:
+    async with playground(80, 24) as (app, pilot):
+        form = app.playground.config.form
+        await pilot.press("f2")
+        form.fields["n_layers"].focus()
+        await pilot.press("end", "x")
+        await until(pilot, lambda: form.query(".problem"))
+        assert "n_layers must be a whole number from 1 to 1024, not '2x'." in str(form.query_one(".problem").render())
+        assert "-wrong" in form.fields["n_layers"].classes
+        await pilot.press("f9")
+        await pilot.pause()
+        assert not list(app.workspace.runs.glob("*"))
+        await pilot.press("backspace")
+        await until(pilot, lambda: not form.query(".problem"))
+
+
+async def test_values_that_contradict_each_other(playground: Any, until: Callable[..., Any]) -> None:
+    async with playground() as (app, pilot):
+        form = app.playground.config.form
+        form.fields["head_size"].value = "64"
+        form.fields["n_heads"].value = "5"
+        problem = await until(pilot, lambda: list(form.query(".problem")))
+        assert "n_heads 5 does not divide head_size 64; the nearest that does is 4." in str(problem[0].render())
+
+
+async def test_plus_and_minus_step_and_keep_the_preset_honest(playground: Any) -> None:
+    async with playground(80, 24) as (app, pilot):
+        form = app.playground.config.form
+        await pilot.press("f2")
+        assert form.raw("preset") == "newborn"
+        form.fields["n_layers"].focus()
+        assert form.raw("n_layers") == "2"
+        await pilot.press("plus")
+        assert form.raw("n_layers") == "4"
+        assert form.raw("preset") == "custom"
+        await pilot.press("minus")
+        assert form.raw("preset") == "newborn"
+        form.fields["r_learn"].focus()
+        await pilot.press("end", "ctrl+u", *"1e-4")
+        assert form.raw("r_learn") == "1e-4"
+
+
+async def test_a_preset_fills_the_form(playground: Any) -> None:
+    async with playground(80, 24) as (app, pilot):
+        form = app.playground.config.form
+        form.fields["preset"].value = "6m"
+        await pilot.pause()
+        values, wrong = form.read()
+        assert not wrong and values["n_ctx"] == 16 and values["n_layers"] == PRESETS["6m"]["n_layers"]
+
+
+async def test_another_batch_size_suggests_a_rate(playground: Any, until: Callable[..., Any]) -> None:
+    async with playground(80, 24) as (app, pilot):
+        config = app.playground.config
+        await pilot.press("f2")
+        rate, batch = float(config.form.raw("r_learn")), int(config.form.raw("batch_size"))
+        config.form.fields["batch_size"].focus()
+        await pilot.press("plus")
+        help_text = config.query_one("#help")
+        await until(pilot, lambda: "is suggested" in " ".join(help_text.plain.split()))
+        await pilot.press("f7")
+        assert float(config.form.raw("r_learn")) == pytest.approx(rate * int(config.form.raw("batch_size")) / batch)
+        assert "suggested" not in help_text.plain
+
+
+async def test_the_cost_follows_the_form(playground: Any, until: Callable[..., Any]) -> None:
+    async with playground() as (app, pilot):
+        cost = app.playground.config.query_one("#cost")
+        await until(pilot, lambda: "parameters" in cost.plain and "≈" in cost.plain)
+        before = cost.plain
+        app.playground.config.form.fields["n_emb"].value = "128"
+        await until(pilot, lambda: cost.plain != before and "parameters" in cost.plain)
+        for name in ("model file", "memory", "FLOPs/step", "needs", "steps", "time here"):
+            assert name in cost.plain
+
+
+async def test_the_list_of_a_choice(playground: Any, until: Callable[..., Any]) -> None:
+    async with playground(80, 24) as (app, pilot):
+        await pilot.press("f2")
+        form = app.playground.config.form
+        form.fields["c_sequence"].focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: type(app.screen).__name__ == "ChooseScreen")
+        await pilot.press(*"post", "enter")
+        await until(pilot, lambda: app.screen is app.playground)
+        assert form.raw("c_sequence") == "post"
+
+
+async def test_the_form_as_a_command_line(playground: Any) -> None:
+    async with playground(80, 24) as (app, pilot):
+        form = app.playground.config.form
+        form.fields["name"].value = "my baby"
+        await pilot.pause()
+        line = app.playground.config.command_line()
+        assert line.startswith("babytui train") and "--set n_layers=2" in line and "--name 'my baby'" in line
