@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine import config as configs
 from engine import events, registry
-from engine.config import PARAMETERS, PRESETS, Config, age, nearest_divisor, preset
+from engine.config import ALIASES, PARAMETERS, PRESETS, Config, age, nearest_divisor, preset
 from engine.errors import BabyError, ConfigError, FormatError, UsageError
 
 OURS = [
@@ -63,6 +63,15 @@ def test_every_parameter_is_complete(p):
     assert p.allowed in refused(p.name, object())
 
 
+@every_parameter
+def test_every_allowed_value_is_accepted_also_as_text(p):
+    values = {"choice": p.choices, "bool": (True, False), "int": (p.low, p.high), "float": (p.low, p.high)}[p.kind]
+    for value in [*values, *p.words]:
+        found = Config.read({p.name: value}).values[p.name]
+        assert found == value and Config.read({p.name: f" {str(value).upper()} "}).values[p.name] == value
+        assert type(found) is {"choice": str, "bool": bool, "int": int, "float": float}[p.kind] or found in p.words
+
+
 @pytest.mark.parametrize("p", NUMBERS, ids=lambda p: p.name)
 def test_numbers_out_of_range_or_no_numbers_at_all(p):
     beyond = [p.low - 1, p.high * 2 + 1, math.nan, math.inf, -math.inf, "nan", "inf", "", "twelve", None, True, False,
@@ -77,10 +86,39 @@ def test_the_range_that_is_told_is_the_range_that_is(p):
     assert told == [float(p.low), float(p.high)]
 
 
+@pytest.mark.parametrize("p", [p for p in PARAMETERS.values() if p.kind == "choice"], ids=lambda p: p.name)
+def test_wrong_choices_suggest_the_nearest(p):
+    for choice in p.choices:
+        typo = choice + choice[-1]
+        assert f"did you mean '{choice}'" in refused(p.name, typo)
+    for nonsense in ("\x1b[31mred", "x" * 5000, "two\nlines", "", 5, None, True):
+        refused(p.name, nonsense)
+
+
 @given(st.data(), st.sampled_from([p for p in NUMBERS if p.kind == "int"]))
 def test_every_whole_number_in_range_is_kept_exactly(data, p):
     number = data.draw(st.integers(int(p.low), int(p.high)))
     assert p.coerce(number) == p.coerce(str(number)) == number
+
+
+def test_the_largest_seeds_are_seeds():
+    for seed in (2**53 + 1, 2**63 - 1):
+        assert Config.read({"n_seed": seed}).n_seed == Config.read({"n_seed": str(seed)}).n_seed == seed
+
+
+@given(st.dictionaries(st.sampled_from([*PARAMETERS, *ALIASES, "zzz"]),
+                       st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(),
+                                 st.lists(st.integers()))))
+@example({"c_attention": "\x1b[2J"})
+@example({"n_ctx": 16, "s_stride": 99, "n_heads": 3})
+def test_whatever_is_read_is_a_config_or_one_sentence(raw):
+    try:
+        config = Config.read(raw)
+    except ConfigError as error:
+        assert one_sentence(str(error)), str(error)
+    else:
+        assert all(p.coerce(config.values[p.name]) == config.values[p.name] for p in PARAMETERS.values())
+        assert all(one_sentence(problem.message) for problem in config.problems())
 
 
 @pytest.mark.parametrize("word", ["true", "YES", "on", "1", True, 1])
@@ -134,6 +172,21 @@ def test_strange_names_are_shown_harmlessly(name):
     message = str(caught.value)
     assert message.isprintable() and len(message) < 300
     assert Config.read({name: 1}, strict=False).extra == {name: 1}
+
+
+@pytest.mark.parametrize("kind", ["attention", "network", "tokenizer"])
+def test_registries(kind):
+    known = getattr(registry, kind)
+    assert list(known.names()) == sorted(known.names()) and known.names()
+    for name in known.names():
+        assert known.get(name).name == known.resolve(name) == name
+        for alias in known.aliases(name):
+            assert known.get(alias) is known.get(name)
+            assert Config.read({f"c_{kind}": alias}).values[f"c_{kind}"] == name
+    for strange in (known.names()[0] + "x", "x" * 5000, "\x1b[31m"):
+        with pytest.raises(ConfigError) as caught:
+            known.get(strange)
+        assert one_sentence(str(caught.value)), str(caught.value)
 
 
 def test_an_unknown_attribute_is_an_attribute_error():

@@ -7,11 +7,14 @@ import json
 import numpy as np
 import pytest
 from architectures import VOCAB
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine import estimate as estimates
 from engine import registry
 from engine.backend import xp
 from engine.config import PRESETS, Config, preset
+from engine.data import Windows, split
 from engine.errors import ConfigError
 from engine.estimate import calibrate, cores, estimate, forward_flops, suggested_rate
 from engine.model import Model
@@ -165,6 +168,24 @@ def test_size_of_a_model_file(values, trained, tmp_path):
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(40, 3000), st.integers(1, 12), st.sampled_from(["auto", 1, 2, 5, 12]), st.integers(1, 3),
+       st.integers(1, 40), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
+@settings(max_examples=200)
+def test_steps_are_those_of_the_trainer(length, n_ctx, stride, epochs, batch, share):
+    stride = stride if stride == "auto" else min(stride, n_ctx)
+    cfg = config(n_ctx=n_ctx, n_emb=4, head_size=4, n_layers=1, s_stride=stride, n_epochs=epochs, batch_size=batch,
+                 r_split=share)
+    found = estimate(cfg, vocab_size=VOCAB, text_tokens=length)
+    assert found.steps == max(1, -(-epochs * Windows(split(text(length), cfg).train, cfg).count // batch))
+    assert found.tokens == found.steps * batch * n_ctx
+
+
+@pytest.mark.parametrize("stride", ["auto", 1, 7])
+def test_steps_of_a_real_trainer(stride):
+    cfg = config(s_stride=stride, n_epochs=2)
+    assert estimate(cfg, vocab_size=VOCAB, text_tokens=3000).steps == trainer(cfg, 3000).steps
 
 
 def test_given_steps_are_the_steps():

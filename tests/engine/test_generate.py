@@ -356,3 +356,14 @@ def test_a_decoder_starts_again():
     decoder.next(np.array([4]))
     np.testing.assert_allclose(decoder.start(np.array([[5, 6]])), model.logits([[5, 6]])[:, -1], atol=1e-12)
     np.testing.assert_allclose(decoder.next(np.array([1])), model.logits([[5, 6, 1]])[:, -1], atol=1e-12)
+
+
+def test_lengths_of_all_kinds_keep_little_memory():
+    """A chat has prompts of any length, and generation without a cache passes through every length: the buffers that
+    are kept must not be those of all lengths together."""
+    config = tiny(n_ctx=96, d_type="fp32", n_emb=32, head_size=32)
+    longest, all_lengths = Model.create(config, VOCAB), Model.create(config, VOCAB)
+    longest.logits(np.zeros(96, int))
+    for length in range(1, 97):
+        all_lengths.logits(np.zeros(length, int))
+    assert all_lengths.arena.bytes <= 4 * longest.arena.bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ from architectures import VOCAB, tiny
 
 import engine
 from engine import data, events, registry
-from engine.errors import RunError
+from engine.errors import FormatError, RunError
 from engine.model import Model
 from engine.parallel import Team
 from engine.parameters import Gradients
@@ -136,7 +137,8 @@ def test_nothing_is_left_after_a_run():
     before = children(), shared_files()
     t = trainer(lanes_of(24, 64), 3)
     run = iter(t)
-    next(run)
+    while not isinstance(next(run), events.Step):  # workers come with the first step
+        assert children() == before[0]
     assert len(children() - before[0]) == 2 and shared_files() == before[1], "not even a name while it runs"
     list(run)
     assert (children(), shared_files()) == before
@@ -146,8 +148,42 @@ def test_nothing_is_left_after_a_run():
 def test_nothing_is_left_when_a_run_is_dropped_in_the_middle():
     before = children()
     run = iter(trainer(lanes_of(24, 64), 3))
-    next(run)
+    while not isinstance(next(run), events.Step):
+        pass
     run.close()
+    assert children() == before
+
+
+@linux
+def test_no_open_file_is_left():
+    def one_run() -> None:
+        list(trainer(lanes_of(24, 64, n_steps=1), 2))
+
+    one_run()
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        one_run()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@linux
+def test_no_worker_is_left_when_a_trainer_cannot_be_made():
+    before = children()
+    arrays, meta = trainer(lanes_of(24, 64, n_emb=16, head_size=16), 1).state()
+    with pytest.raises(FormatError):
+        trainer(lanes_of(24, 64), 3, resume=(arrays, meta))
+    gc.collect()
+    assert children() == before
+
+
+@linux
+def test_no_worker_is_left_by_a_trainer_that_is_never_used():
+    before = children()
+    t = trainer(lanes_of(24, 64), 3)
+    del t
+    gc.collect()
     assert children() == before
 
 
@@ -171,9 +207,11 @@ from engine.config import Config
 from engine.model import Model
 from engine.parallel import Team
 team = Team(Model.create(Config.read({"n_ctx": 64, "n_emb": 8, "head_size": 8, "n_layers": 1, "batch_size": 24}), 7), 3)
+ids = np.zeros((24, 64), int)
+team.gradient(0, ids, ids, 1.0)
 print(*[worker._process.pid for worker in team._workers], flush=True)
 while True:
-    team.gradient(0, np.zeros((24, 64), int), np.zeros((24, 64), int), 1.0)
+    team.gradient(0, ids, ids, 1.0)
     print("step", flush=True)
 """
 

@@ -85,6 +85,14 @@ def test_export_gives_the_same_model(guid, d_type):
 
 
 @every_seed
+def test_export_keeps_the_order_of_the_file(guid):
+    config, arrays, _ = read(guid)
+    exported = Model.from_arrays(config, arrays).export()
+    assert [name for name in exported if hasattr(exported[name], "dtype")] == \
+        [name for name in arrays if hasattr(arrays[name], "dtype")]
+
+
+@every_seed
 def test_what_the_config_does_not_say(guid):
     """Shapes decide: a config without sizes finds them in the file."""
     config, arrays, expected = read(guid)

@@ -84,6 +84,18 @@ def test_missing_and_extend(kind, known_text, text):
         assert np.array_equal(extended.encode(known_text), known.encode(known_text)), "old ids keep their meaning"
 
 
+@every_kind
+@given(known_text=texts, text=any_text)
+@example(known_text="a b", text="a x b")
+@example(known_text="a b", text="a\tb")
+def test_what_is_kept_can_be_encoded(kind, known_text, text):
+    known = tokenizer(kind, known_text)
+    kept = known.keep(text)
+    assert known.decode(known.encode(kept)) == kept
+    if kind == "char":
+        assert kept == "".join(character for character in text if character in known_text)
+
+
 @pytest.mark.parametrize(("size", "name"), [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"),
                                               (65537, "uint32")])
 @every_kind
@@ -146,6 +158,12 @@ def test_unknown_symbols_are_named():
     assert "12 symbols" in str(caught.value) and "and 4 more" in str(caught.value)
     with pytest.raises(TextError, match="'crow'"):
         tokenizer("word", "the cat").encode("the crow")
+
+
+def test_the_message_stays_short_whatever_the_word():
+    with pytest.raises(TextError) as caught:
+        tokenizer("word", "the cat").encode("x" * 100_000)
+    assert len(str(caught.value)) < 1000
 
 
 def test_word_vocabularies_of_the_earlier_program():

@@ -153,6 +153,16 @@ def test_set_learning_rate(schedule):
     assert rates[10:] == pytest.approx([rate * 0.5 / planned[10] for rate in planned[10:]])
 
 
+def test_set_learning_rate_when_none_was_planned():
+    t = trainer(n_steps=4, r_learn=0, s_warmup="none")
+    try:
+        t.set_learning_rate(0.25)
+    except ConfigError as error:
+        assert str(error).endswith(".")
+    else:
+        assert t.learning_rate == pytest.approx(0.25), "it is not silently left at 0"
+
+
 # Validation -----------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +267,17 @@ def test_several_in_a_row_end_the_run():
     assert almost[-1].reason == "finished"
 
 
+@pytest.mark.parametrize("d_type", ["fp16", "fp32", "fp64"])
+def test_weights_that_are_not_numbers_end_the_run_as_failed(d_type):
+    """Whatever the format: a model that cannot learn any more must not look as if it had finished."""
+    t = trainer(n_steps=120, d_type=d_type)
+    for event in t:
+        if isinstance(event, events.Step) and event.step == 2:
+            t.model.params["wpe_weight"][...] = np.nan
+            t.team.shared.master[...] = t.model.params.flat
+    assert event.reason == "failed" and event.message
+
+
 def test_a_run_that_diverges_says_so():
     """Each step multiplies the matrices by 1 - 10 · 10."""
     run = list(trainer(n_steps=200, r_learn=10.0, r_clip=0, s_warmup="none", c_schedule="constant", r_decay=10.0))
@@ -294,6 +315,26 @@ def test_a_resumed_run_is_the_run_that_was_never_interrupted(d_type, step):
     ours, theirs = whole.state(), rest.state()
     assert all(ours[0][name].tobytes() == theirs[0][name].tobytes() for name in ours[0])
     assert {**ours[1], "seconds": 0} == {**theirs[1], "seconds": 0}
+
+
+@pytest.mark.parametrize(("at", "step"), [("step", 11), ("step", 12), ("evaluation", 12), ("sample", 12)])
+def test_no_event_is_lost_or_made_twice(at, step):
+    """Broken off before, in the middle of and after a look at the model (every second step has one)."""
+    expected = [comparable(event) for event in trainer(n_steps=40)]
+    seen, _ = interrupted(at, step, n_steps=40)
+    found = [comparable(event) for event in seen]
+    again = next(i for i, event in enumerate(found) if i and event["event"] == "start")
+    del found[again]
+    assert [event for event in found if event["event"] != "sample"] == \
+        [event for event in expected if event["event"] != "sample"]
+
+
+def test_the_rises_go_on_after_a_break(monkeypatch):
+    told = dict(zip(range(0, 41, 2), [3.0, 2.0, 2.1, 2.2, 2.3, *[1.0] * 16], strict=True))
+    for at in ("evaluation", "sample"):
+        monkeypatch.setattr(Trainer, "evaluate", lambda self, full=True: told[self.step])
+        seen, _ = interrupted(at, 6, n_steps=40)
+        assert [alarm.step for alarm in of(events.Alarm, seen)] == [8], f"interrupted at its {at}"
 
 
 def test_what_resuming_remembers():
@@ -376,6 +417,15 @@ def test_samples():
     assert all(len(event.text) == 6 and event.text[0] == "a" for event in empty), "no prompt starts from token 0"
     longer = of(events.Sample, trainer(n_steps=2, prompt="ab" * 20, sample_tokens=5))
     assert all(event.text.startswith("ab" * 20) and len(event.text) == 45 for event in longer)
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+@pytest.mark.parametrize("prompt", ["a?b", "?", "a ? b", "a\tb"])
+def test_prompts_with_unknown_symbols_do_not_end_a_run(kind, prompt):
+    vocab = {"char": "ab cdef", "word": ["a", "b", " ", "c", "d", "e", "f"]}[kind]
+    model = Model.create(tiny(d_type="fp32", n_steps=2, c_tokenizer=kind), VOCAB)
+    run = list(Trainer(model, registry.tokenizer.get(kind)(vocab), IDS, prompt=prompt, sample_tokens=3))
+    assert run[-1].reason == "finished" and all(event.prompt == prompt for event in of(events.Sample, run))
 
 
 def test_texts_that_are_too_short():
