@@ -37,6 +37,10 @@ class PlaygroundApp(App[int]):
         super().__init__()
         self.workspace = workspace
 
+    def on_mount(self) -> None:
+        # After a suspension the terminal is empty, which Textual does not know when the size is as before.
+        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh())
+
     def get_default_screen(self) -> Screen[Any]:
         return PlaygroundScreen()
 

@@ -1,4 +1,4 @@
-"""The real app in a real terminal: tmux draws it, keys drive it, and a run outlives it. Skipped where tmux is missing."""
+"""The real app in a real terminal: tmux draws it, keys drive it, a run outlives it. Skipped where tmux is missing."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def terminal(nest: Workspace) -> Iterator[Callable[[int, int], Tmux]]:
 
 
 @pytest.mark.parametrize(("width", "height", "all_four"), [(60, 20, False), (80, 24, False), (120, 40, True)])
-def test_every_pane_is_one_key_away(terminal: Callable[[int, int], Tmux], width: int, height: int, all_four: bool) -> None:
+def test_every_pane_is_one_key_away(terminal: Callable[[int, int], Tmux], width: int, height: int,
+                                    all_four: bool) -> None:
     tmux = terminal(width, height)
     screen = tmux.wait_for(lambda s: "F5 Chat" in s and "temperature" in s)
     assert len(screen.rstrip("\n").split("\n")) == height
@@ -110,3 +111,19 @@ def test_a_run_outlives_the_app_and_is_found_again(terminal: Callable[[int, int]
     again.wait_for(lambda s: "(running)" in s)
     again.keys("s")
     again.wait_for(lambda s: "(stopped)" in s)
+
+
+def test_suspending_and_coming_back_paints_everything(tmp_path: Path) -> None:
+    tmux = Tmux(80, 24, "bash --norc")
+    try:
+        tmux.keys(f"cd {ROOT} && clear && {sys.executable} -m babytui --workspace {tmp_path} --no-mouse",
+                  "Enter")
+        before = tmux.wait_for(lambda s: "F5 Chat" in s and "temperature" in s)
+        tmux.keys("C-z")
+        tmux.wait_for(lambda s: "Stopped" in s)
+        tmux.keys("fg", "Enter")
+        tmux.wait_for(lambda s: s.split("\n")[:2] == before.split("\n")[:2] and "temperature" in s)
+        tmux.keys("C-q")
+        tmux.wait_for(lambda s: "temperature" not in s)
+    finally:
+        tmux.close()

@@ -119,6 +119,8 @@ class PlaygroundScreen(Screen[None]):
                 f"This terminal has {width}×{height} cells; babytui needs {SMALLEST[0]}×{SMALLEST[1]}. "
                 "Make it larger, or press ctrl+q: runs go on.")
         self._arrange()
+        if not small and self.ready and self.focused is None:  # what had the focus was hidden while it was small
+            self.call_after_refresh(self.action_show, self.current)
 
     @property
     def tabbed(self) -> bool:

@@ -107,3 +107,13 @@ async def test_the_palette_offers_the_registered_actions(playground: Any) -> Non
         commands["show Models"].callback()
         await pilot.pause()
         assert app.playground.current == "models"
+
+
+async def test_keys_come_back_when_the_terminal_grows_again(playground: Any, until: Any) -> None:
+    async with playground(80, 24) as (app, pilot):
+        await pilot.resize_terminal(50, 12)
+        await until(pilot, lambda: app.playground.query_one("#too-small").display)
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: app.playground.chat.prompt.has_focus)
+        await pilot.press(*"hi")
+        assert app.playground.chat.prompt.text == "hi"

@@ -97,18 +97,18 @@ def test_a_long_journal_becomes_one_small_message(workspace: Workspace) -> None:
     run.dir.mkdir(parents=True)
     (run.dir / "plan.json").write_text('{"created": 1}')
     with Journal(run.journal) as journal:
-        journal.append({"event": "start", "step": 0, "time": 1.0, "steps": 50_000, "config": {}})
-        for n in range(1, 50_001):
+        journal.append({"event": "start", "step": 0, "time": 1.0, "steps": 90_000, "config": {}})
+        for n in range(1, 90_001):
             journal.append({"event": "step", "step": n, "time": 1.0, "loss": 1 + 1 / n, "seconds": n / 100, "tokens": n,
                             "learning_rate": 0.1, "gradient_norm": 1.0, "epoch": 0.1, "tokens_per_second": 10.0})
-        journal.append({"event": "alarm", "step": 50_000, "time": 1.0, "name": "x", "message": "It is not finite."})
-        journal.append({"event": "end", "step": 50_000, "time": 1.0, "reason": "failed", "message": "It failed.",
+        journal.append({"event": "alarm", "step": 90_000, "time": 1.0, "name": "x", "message": "It is not finite."})
+        journal.append({"event": "end", "step": 90_000, "time": 1.0, "reason": "failed", "message": "It failed.",
                         "train_loss": None, "validation_loss": None, "tokens": 1, "seconds": 1.0})
     messages: list[Followed] = []
     feed = Feed(run, 1, lambda message: (messages.append(message), feed.taken())[1])  # type: ignore[arg-type, func-returns-value]
     feed.follow()
     delta = messages[0].delta
-    assert delta.status == "failed" and delta.step is not None and delta.step["step"] == 50_000
+    assert delta.status == "failed" and delta.step is not None and delta.step["step"] == 90_000
     assert len(delta.points) <= 2049
     assert [text for _, text, role in delta.notes if role == "bad"] == ["It is not finite.", "It failed."]
 
