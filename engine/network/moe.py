@@ -58,7 +58,7 @@ class Moe(Pointwise):
         return {"n_expansion": EXPANSION, "n_experts": config.n_experts}
 
     @classmethod
-    def infer(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
         return {"n_experts": shapes["g_weight"][1]} if len(shapes.get("g_weight", ())) == 2 else {}
 
     @classmethod

@@ -130,7 +130,7 @@ def test_exported_arrays_give_the_same_model(architecture, d_type):
 
 @every_architecture
 def test_overfits_one_batch(architecture):
-    config = tiny(architecture, d_type="fp32", n_emb=16, head_size=16, n_rank=16, r_temp=1.0)
+    config = tiny(architecture, d_type="fp32", n_emb=16, head_size=16, n_rank=16, s_kernel=6, r_temp=1.0)
     model = Model.create(config, VOCAB)
     rng = np.random.default_rng(5)
     ids = np.tile(np.arange(config.n_ctx), (3, 1))  # distinct tokens at the same places, three different successors
