@@ -95,21 +95,35 @@ class Arena:
 
     def __init__(self) -> None:
         self._kept: dict[tuple, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._most = 0  # bytes in use at once, as far as seen
 
     def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Array:
         """An uninitialised array, aligned to 64 bytes."""
         if xp._module is not np:
             return xp.empty(shape, dtype)
         key = (shape, dtype)
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = self._kept[key] = []
-        for pair in kept:
+        for pair in self._kept.get(key, ()):
             if _references(pair) == _UNUSED:
                 return pair[0]
         pair = _aligned(shape, dtype)
-        kept.append(pair)
+        self._trim(pair[1].nbytes)
+        self._kept.setdefault(key, []).append(pair)
         return pair[0]
+
+    def _trim(self, more: int) -> None:
+        """Let go of the oldest unused buffers when far more is kept than was ever in use: shapes come and go."""
+        pairs = [(key, pair) for key, kept in self._kept.items() for pair in kept]
+        unused = [(key, pair) for key, pair in pairs if _references(pair) == _UNUSED]
+        idle = sum(pair[1].nbytes for _, pair in unused)
+        total = sum(pair[1].nbytes for _, pair in pairs) + more
+        self._most = max(self._most, total - idle)
+        for key, pair in unused:
+            if total <= 3 * self._most:
+                break
+            self._kept[key] = [kept for kept in self._kept[key] if kept is not pair]
+            if not self._kept[key]:
+                del self._kept[key]
+            total -= pair[1].nbytes
 
     @property
     def bytes(self) -> int:
@@ -118,6 +132,7 @@ class Arena:
 
 
 def _aligned(shape: Sequence[int], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """An array that begins on a cache line, and the owner of its memory."""
     itemsize = np.dtype(dtype).itemsize
     owner = np.empty(prod(shape) * itemsize + 64, np.uint8)
     start = -owner.ctypes.data % 64

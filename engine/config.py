@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine import registry
-from engine.errors import ConfigError
+from engine.errors import ConfigError, shown
 
 MODEL, TEXT, TRAINING, MACHINE = "model", "text", "training", "machine"
 
@@ -85,15 +85,12 @@ class Parameter:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise self._error(value)
         try:
+            if self.kind == "int" and not isinstance(value, float):
+                return int(value)  # not by way of float, which has 53 bits
             number = float(value)
-            if not math.isfinite(number):
+            if not math.isfinite(number) or (self.kind == "int" and number != int(number)):
                 raise ValueError
-            if self.kind == "float":
-                return number
-            whole = int(value) if not isinstance(value, float) else int(number)
-            if whole != number:
-                raise ValueError
-            return whole
+            return int(number) if self.kind == "int" else number
         except (ValueError, OverflowError):
             raise self._error(value) from None
 
@@ -120,13 +117,6 @@ class Parameter:
 def plain(number: float) -> str:
     """A number as people write it: 1048576, 0.05, 1e-06."""
     return str(int(number)) if number == int(number) else f"{number:g}"
-
-
-def shown(value: Any) -> str:
-    """A value for an error message: short, on one line, control characters escaped."""
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:60])
-    return f"'{text}'" if isinstance(value, str) else text
 
 
 _REGISTRIES = {"c_attention": registry.attention, "c_network": registry.network, "c_tokenizer": registry.tokenizer}

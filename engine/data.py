@@ -30,14 +30,33 @@ def split(ids: np.ndarray, config: Config) -> Split:
     """
     if config.c_shuffle:
         ids = _shuffled(ids, config)
-    need = config.n_ctx + 1
-    if len(ids) < need:
-        raise TextError(f"The text has {len(ids)} tokens but a window needs {need}; use a longer text or lower n_ctx.")
-    cut = len(ids) if config.r_split == 1 else min(max(round(len(ids) * config.r_split), need), len(ids) - need)
-    if cut < need:
-        raise TextError(f"The text has {len(ids)} tokens; training and validation need {need} each: use a longer text, "
-                        "lower n_ctx, or set r_split to 1 for no validation.")
+    cut = train_tokens(len(ids), config)
     return Split(ids[:cut], ids[cut:])
+
+
+def train_tokens(tokens: int, config: Config) -> int:
+    """How many tokens of a text are trained on. TextError when a side cannot hold one window."""
+    need = config.n_ctx + 1
+    if tokens < need:
+        raise TextError(f"The text has {tokens} tokens but a window needs {need}; use a longer text or lower n_ctx.")
+    cut = tokens if config.r_split == 1 else min(max(round(tokens * config.r_split), need), tokens - need)
+    if cut < need:
+        raise TextError(f"The text has {tokens} tokens; training and validation need {need} each: use a longer text, "
+                        "lower n_ctx, or set r_split to 1 for no validation.")
+    return cut
+
+
+def window_count(tokens: int, config: Config) -> int:
+    """Windows in one epoch over `tokens` training tokens."""
+    starts = tokens - config.n_ctx
+    if config.s_stride == "auto":
+        return max(1, (starts - 1) // config.n_ctx)  # one less than fit leaves room for the random offset
+    return (starts - 1) // config.s_stride + 1
+
+
+def steps(tokens: int, config: Config) -> int:
+    """Steps of a run over `tokens` training tokens: n_steps, or n_epochs passes; batches run on across epochs."""
+    return config.n_steps or max(1, -(-config.n_epochs * window_count(tokens, config) // config.batch_size))
 
 
 def _shuffled(ids: np.ndarray, config: Config) -> np.ndarray:
@@ -89,16 +108,9 @@ class Windows:
         self.seed = config.n_seed
         self.auto = config.s_stride == "auto"
         self.stride = config.n_ctx if self.auto else config.s_stride
-        starts = len(ids) - self.width + 1  # possible window starts
-        whole = (starts - 1) // self.stride + 1
-        # one window less leaves room for the random offset
-        self.count = max(1, whole - 1) if self.auto else whole
-        self.slack = starts - 1 - (self.count - 1) * self.stride if self.auto else 0
+        self.count = window_count(len(ids), config)
+        self.slack = len(ids) - self.width - (self.count - 1) * self.stride if self.auto else 0
         self._across = np.arange(self.width)
-
-    def steps(self, epochs: int) -> int:
-        """Steps in which `epochs` passes are made; batches run on across epochs."""
-        return max(1, -(-epochs * self.count // self.batch_size))
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """(inputs, targets) of step `step` (from 0): (B, n_ctx) each, int64."""

@@ -6,6 +6,8 @@ traceback and exits with `exit_code`.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BabyError(Exception):
     """Base of all expected errors. `exit_code` is what the command line ends with."""
@@ -41,3 +43,10 @@ class TextError(BabyError):
 
 class RunError(BabyError):
     """A training run cannot be started, reached or continued."""
+
+
+def shown(value: Any) -> str:
+    """A value for an error message: short, on one line, control characters escaped."""
+    text = value if isinstance(value, str) else repr(value)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:60])
+    return f"'{text}'" if isinstance(value, str) else text

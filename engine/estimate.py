@@ -54,7 +54,7 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
     """The cost of training and using `config`.
 
     vocab_size and text_tokens come from the text; without text_tokens the steps are those of n_steps (or 0). speed:
-    FLOP/s from `calibrate`. Raises ConfigError when the configuration contradicts itself.
+    FLOP/s from `calibrate`. ConfigError when the configuration contradicts itself, TextError when the text is short.
     """
     config.validate()
     all_tensors = tensors(config, vocab_size)
@@ -63,7 +63,7 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
     size = np.dtype(backend.COMPUTE[config.d_type]).itemsize
     each = config.batch_size * config.n_ctx
     per_step = _PASSES * config.batch_size * forward_flops(config, vocab_size, config.n_ctx)
-    steps = config.n_steps or _steps(config, text_tokens)
+    steps = data.steps(data.train_tokens(text_tokens, config), config) if text_tokens else config.n_steps
     found = Estimate(
         parameters=parameters, trained_parameters=trained, model_file_bytes=round(parameters * _json_bytes(config)),
         training_bytes=_training_bytes(config, vocab_size, parameters, trained),
@@ -131,14 +131,6 @@ def calibrate(config: Config, seconds: float = 0.5) -> float:
 
 def _variants(config: Config) -> tuple[Any, Any]:
     return registry.attention.get(config.c_attention), registry.network.get(config.c_network)
-
-
-def _steps(config: Config, text_tokens: int | None) -> int:
-    if not text_tokens:
-        return 0
-    stride = config.n_ctx if config.s_stride == "auto" else config.s_stride
-    windows = max(1, round(text_tokens * config.r_split) // stride - 1)
-    return max(1, -(-config.n_epochs * windows // config.batch_size))
 
 
 def _json_bytes(config: Config) -> float:

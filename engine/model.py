@@ -114,12 +114,17 @@ class Model:
 
     def export(self) -> dict[str, Any]:
         """The contents of a model file, in order: host arrays in the storage type, scalars, then `extra`."""
-        out: dict[str, Any] = {name: np.ascontiguousarray(backend.host(view).astype(self.storage))
-                               for name, view in self.params.items()}
+        values: dict[str, Any] = {}
+        order = []
         for block in self.blocks:
+            order += [name for name in self.params if name.startswith(f"{block.prefix}ln")]
             for variant in (block.attention, block.network):
-                for name, value in variant.scalars(self.config).items():
-                    out.setdefault(f"{block.prefix}{variant.name}_{name}", value)
+                prefix = f"{block.prefix}{variant.name}_"
+                order += [prefix + name for name in variant.file_order(self.config)]
+                values |= {prefix + name: value for name, value in variant.scalars(self.config).items()}
+        for name, view in self.params.items():
+            values[name] = np.ascontiguousarray(backend.host(view).astype(self.storage))
+        out = {name: values[name] for name in [*(n for n in self.params if not n.startswith("block_")), *order]}
         return {**out, **{name: value for name, value in self.extra.items() if name not in out}}
 
     # Forward and backward ---------------------------------------------------------------------------------------------

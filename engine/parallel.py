@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 from math import fsum, isfinite, sqrt
 from pathlib import Path
@@ -87,6 +88,7 @@ class Shared:
             with tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
                 file.truncate(size)
                 self.fd = os.dup(file.fileno())
+            weakref.finalize(self, os.close, self.fd)
         return mmap.mmap(self.fd, size)
 
 
@@ -142,20 +144,26 @@ class Team:
     def __init__(self, model: Model, cores: int = 1):
         self.model = model
         lanes = data.lanes(model.config, model.params.trained)
-        ranks = 1 if model.config.c_device == "gpu" else max(1, min(cores, len(lanes)))
-        self.shared = Shared(model, len(lanes), share=ranks > 1)
+        self.processes = 1 if model.config.c_device == "gpu" else max(1, min(cores, len(lanes)))
+        self.shared = Shared(model, len(lanes), share=self.processes > 1)
         self.updates = 0
-        self.hand = Hand(model, self.shared, 0, ranks)
+        self.hand = Hand(model, self.shared, 0, self.processes)
         self.named = Gradients(model.params, self.shared.gradients[0]).joined  # the folded gradient by tensor name
-        self._workers = [Worker(model, self.shared, rank, ranks) for rank in range(1, ranks)]
+        self._workers: list[Worker] = []
 
-    @property
-    def processes(self) -> int:
-        """How many processes work, this one included."""
-        return 1 + len(self._workers)
+    def _start(self) -> None:
+        """Start the workers; done with the first step, so that a run that never begins leaves none."""
+        try:
+            for rank in range(1, self.processes):
+                self._workers.append(Worker(self.model, self.shared, rank, self.processes))
+        except BaseException:
+            self.close()
+            raise
 
     def gradient(self, step: int, inputs: Array, targets: Array, scale: float) -> tuple[float, float]:
         """(mean loss, norm of scale · gradient) of a batch (B, T); the gradient is left in lane 0."""
+        if len(self._workers) < self.processes - 1:
+            self._start()
         self.shared.inputs[...], self.shared.targets[...] = inputs, targets
         self._all(b"g", step, scale)
         self._all(b"f")
@@ -171,7 +179,8 @@ class Team:
     def _all(self, what: bytes, step: int = 0, a: float = 0.0, b: float = 0.0) -> None:
         for worker in self._workers:
             worker.send(_COMMAND.pack(what, step, a, b))
-        perform(self.hand, what, step, a, b)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dealt with by its norm
+            perform(self.hand, what, step, a, b)
         for worker in self._workers:
             worker.wait()
 
@@ -252,7 +261,8 @@ def work(arguments: Sequence[str] | None = None) -> None:
         os.write(give, _DONE)
         while message := os.read(take, _COMMAND.size):
             what, step, a, b = _COMMAND.unpack(message)
-            perform(hand, what, step, a, b)
+            with np.errstate(over="ignore", invalid="ignore"):
+                perform(hand, what, step, a, b)
             os.write(give, _DONE)
     except BrokenPipeError:
         pass  # the parent is gone

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, shown
 
 T = TypeVar("T", bound=type)
 
@@ -66,7 +66,7 @@ class Registry:
             return self._aliases[name]
         near = difflib.get_close_matches(name, [*self.names(), *self._aliases], n=1, cutoff=0.3)
         hint = f"; did you mean '{near[0]}'?" if near else f"; choose one of {', '.join(self.names())}."
-        raise ConfigError(f"There is no {self.kind} '{name}'{hint}")
+        raise ConfigError(f"There is no {self.kind} {shown(name)}{hint}")
 
 
 attention = Registry("attention", "engine.attention")

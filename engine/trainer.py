@@ -30,6 +30,7 @@ EVALUATIONS = 20  # in a run
 EVALUATION_SHARE = 0.05  # of the run's time, for all of them but the last, full one
 BAD_STEPS = 5  # that are not finite, in a row, end a run
 RISES = 3  # of the validation loss, in a row, raise an alarm
+_LOOK = ("evaluation", "sample")
 
 
 class Trainer:
@@ -47,17 +48,18 @@ class Trainer:
         self.prompt, self.dataset, self.sample_tokens = prompt, dataset, sample_tokens
         self.split = data.split(ids, self.config)
         self.windows = data.Windows(self.split.train, self.config)
-        self.steps = self.config.n_steps or self.windows.steps(self.config.n_epochs)
+        self.steps = data.steps(len(self.split.train), self.config)
         self.time_budget = time_budget
         self.scaler = LossScaler(self.config.d_type == "fp16")
         self.team = Team(model, cores)
         self.step, self.seconds = 0, 0.0
-        self.rate_factor = 1.0
+        self.rate_factor, self.rate_added = 1.0, 0.0
         self.train_loss: float | None = None
         self.validation_loss: float | None = None
         self._losses: list[float] = []
         self._bad = 0
         self._rises = 0
+        self._due: list[str] = list(_LOOK)  # what is still to be told about the present step
         self._recent: list[tuple[float, int]] = []
         self._stopping = False
         if resume is not None:
@@ -72,12 +74,15 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return schedule.learning_rate(self.config, self.step, self.steps) * self.rate_factor
+        return schedule.learning_rate(self.config, self.step, self.steps) * self.rate_factor + self.rate_added
 
     def set_learning_rate(self, rate: float) -> None:
-        """Make `rate` the learning rate of the next step; the schedule goes on from there in proportion."""
+        """Make `rate` the learning rate of the next step; the schedule goes on from there in proportion.
+
+        Where the schedule plans 0, `rate` is added to it instead.
+        """
         planned = schedule.learning_rate(self.config, self.step, self.steps)
-        self.rate_factor = rate / planned if planned else 1.0
+        self.rate_factor, self.rate_added = (rate / planned, 0.0) if planned else (1.0, rate)
 
     @property
     def tokens(self) -> int:
@@ -91,9 +96,10 @@ class Trainer:
             for name, view in self.model.params.views(flat).items():
                 arrays[f"{kind}/{name}"] = np.array(host(view))
         return arrays, {
-            "step": self.step, "seconds": self.seconds, "rate_factor": self.rate_factor, "updates": self.team.updates,
+            "step": self.step, "seconds": self.seconds, "rate_factor": self.rate_factor,
+            "rate_added": self.rate_added, "updates": self.team.updates,
             "scaler": self.scaler.state(), "losses": list(self._losses), "train_loss": self.train_loss,
-            "validation_loss": self.validation_loss, "rises": self._rises, "bad": self._bad,
+            "validation_loss": self.validation_loss, "rises": self._rises, "bad": self._bad, "due": list(self._due),
             "config": self.config.to_dict(extra=False),
         }
 
@@ -111,7 +117,8 @@ class Trainer:
         self.model.params.flat[...] = self.team.shared.master
         self.model.round()
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
-        self.rate_factor, self.team.updates = float(meta["rate_factor"]), int(meta["updates"])
+        self.rate_factor, self.rate_added = float(meta["rate_factor"]), float(meta["rate_added"])
+        self.team.updates, self._due = int(meta["updates"]), [str(what) for what in meta["due"]]
         self.scaler.restore(meta["scaler"])
         self._losses, self.train_loss = list(meta["losses"]), meta["train_loss"]
         self.validation_loss, self._rises, self._bad = meta["validation_loss"], int(meta["rises"]), int(meta["bad"])
@@ -130,9 +137,8 @@ class Trainer:
                            vocab_size=self.model.vocab_size, steps=self.steps,
                            tokens_per_step=config.batch_size * config.n_ctx, train_tokens=len(self.split.train),
                            validation_tokens=len(self.split.validation), dataset=self.dataset)
-        if self.step == 0:
+        if self.step < self.steps:
             yield from self._look(full=False)
-        every = max(1, self.steps // EVALUATIONS)
         reason, message = "finished", ""
         while self.step < self.steps:
             if self._stopping:
@@ -147,8 +153,9 @@ class Trainer:
                 message = (f"The gradient was not finite in {BAD_STEPS} steps in a row; "
                            "lower r_learn or set r_clip to 1 and train again.")
                 break
-            if self.step % every == 0 and self.step < self.steps:
+            if self.step < self.steps:
                 yield from self._look(full=False)
+        self._due = list(_LOOK)
         yield from self._look(full=True)
         yield events.End(step=self.step, reason=reason, train_loss=self.train_loss, tokens=self.tokens,
                          validation_loss=self.validation_loss, seconds=self.seconds, message=message)
@@ -160,6 +167,7 @@ class Trainer:
         loss, norm = self.team.gradient(self.step, inputs, targets, self.scaler.scale)
         norm /= self.scaler.scale
         good = isfinite(norm) and isfinite(loss)
+        overflow = not good and self.scaler.active and self.scaler.scale > 1  # of halves: a smaller scale may help
         unscale = 1 / self.scaler.scale
         self.scaler.update(overflowed=not good)
         if good:
@@ -168,6 +176,8 @@ class Trainer:
             self._losses.append(loss)
             self._bad = 0
         self.step += 1
+        if self.step % max(1, self.steps // EVALUATIONS) == 0:
+            self._due = list(_LOOK)
         took = time.perf_counter() - begun
         self.seconds += took
         self._recent = [*self._recent[-19:], (took, self.config.batch_size * self.config.n_ctx)]
@@ -175,7 +185,7 @@ class Trainer:
             yield events.Step(step=self.step, loss=loss, learning_rate=rate, gradient_norm=norm,
                               epoch=self.step * self.config.batch_size / self.windows.count, tokens=self.tokens,
                               seconds=self.seconds, tokens_per_second=self.speed)
-        elif not self.scaler.active:
+        elif not overflow:
             self._bad += 1
             yield events.Alarm(step=self.step, name="not-finite",
                                message=f"{self._culprit(loss)} is not finite; the step was left out.")
@@ -195,20 +205,28 @@ class Trainer:
     # Looking at it ----------------------------------------------------------------------------------------------------
 
     def _look(self, full: bool) -> Iterator[events.Event]:
-        """An evaluation and a sample. All but the last evaluation read evenly spread windows: a share of the run."""
-        if self._losses:
-            self.train_loss = float(np.mean(self._losses))
-            self._losses = []
-        previous, self.validation_loss = self.validation_loss, self.evaluate(full=full)
-        yield events.Evaluation(step=self.step, train_loss=self.train_loss, validation_loss=self.validation_loss,
-                                full=full, tokens=self.tokens, seconds=self.seconds)
-        if not full and previous is not None and self.validation_loss is not None:
-            self._rises = self._rises + 1 if self.validation_loss > previous else 0
-            if self._rises == RISES:
-                yield events.Alarm(step=self.step, name="rising-validation",
-                                   message=f"Validation loss has risen {RISES} times in a row: the model begins to "
-                                           "learn its text by heart; stop it, or give it more text.")
-        yield events.Sample(step=self.step, prompt=self.prompt, text=self.sample())
+        """An evaluation and a sample, if they are due. All but the last evaluation read evenly spread windows.
+
+        Each is struck off before it is told, so that a state taken at any event goes on with the next one.
+        """
+        if "evaluation" in self._due:
+            if self._losses:
+                self.train_loss = float(np.mean(self._losses))
+                self._losses = []
+            previous, self.validation_loss = self.validation_loss, self.evaluate(full=full)
+            if not full and previous is not None and self.validation_loss is not None:
+                self._rises = self._rises + 1 if self.validation_loss > previous else 0
+            self._due = ["alarm", "sample"] if self._rises == RISES and not full else ["sample"]
+            yield events.Evaluation(step=self.step, train_loss=self.train_loss, validation_loss=self.validation_loss,
+                                    full=full, tokens=self.tokens, seconds=self.seconds)
+        if "alarm" in self._due:
+            self._due = ["sample"]
+            yield events.Alarm(step=self.step, name="rising-validation",
+                               message=f"Validation loss has risen {RISES} times in a row: the model begins to learn "
+                                       "its text by heart; stop it, or give it more text.")
+        if "sample" in self._due:
+            self._due = []
+            yield events.Sample(step=self.step, prompt=self.prompt, text=self.sample())
 
     def evaluate(self, full: bool = True) -> float | None:
         """Mean cross entropy (nats per token) over the held-back text; None when there is none.

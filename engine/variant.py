@@ -65,6 +65,12 @@ class Variant:
         return {}
 
     @classmethod
+    def file_order(cls, config: Config) -> list[str]:
+        """The names of tensors and scalars in the order of the file format."""
+        tensors = [name for t in cls.tensors(config) for name in ([part for part, _ in t.parts] or [t.name])]
+        return [*tensors, *cls.scalars(config)]
+
+    @classmethod
     def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
         """The parameters that the shapes of a file's tensors decide; `config` is what is known without them."""
         return {}

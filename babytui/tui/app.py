@@ -84,6 +84,8 @@ class PlaygroundApp(App[int]):
 def main(workspace: Workspace | str | os.PathLike[str], mouse: bool = True) -> int:
     """Opens the playground and returns the exit code. mouse False leaves the mouse to the terminal."""
     chosen = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
+    for name in ("COLUMNS", "LINES"):  # what a shell once exported is not the size of this terminal
+        os.environ.pop(name, None)
     app = PlaygroundApp(chosen)
     app.run(mouse=mouse)
     return app.return_code or 0

@@ -42,6 +42,11 @@ class Gla(Variant):
         return {"kernel_size": config.s_kernel}
 
     @classmethod
+    def file_order(cls, config: Config) -> list[str]:
+        return ["kernel_size", "k_weight", "v_weight", "c_weight", "c_bias", "conv_weight", "conv_bias", "norm_gamma",
+                "norm_beta"]
+
+    @classmethod
     def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
         return {"s_kernel": shapes["conv_weight"][1]} if len(shapes.get("conv_weight", ())) == 2 else {}
 

@@ -27,6 +27,10 @@ class Gln(Pointwise):
                 Tensor("cg_bias", (2 * D,), "zeros", stretches(c_bias=D, g_bias=D), optional=True)]
 
     @classmethod
+    def file_order(cls, config: Config) -> list[str]:
+        return ["c_weight", "c_bias", "g_weight", "g_bias"]
+
+    @classmethod
     def flops(cls, config: Config, tokens: int) -> float:
         return 4 * tokens * config.n_emb**2
 

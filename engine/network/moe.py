@@ -58,6 +58,12 @@ class Moe(Pointwise):
         return {"n_expansion": EXPANSION, "n_experts": config.n_experts}
 
     @classmethod
+    def file_order(cls, config: Config) -> list[str]:
+        kinds = ("up_weight", "up_bias", "dn_weight", "dn_bias")
+        return ["g_weight", *cls.scalars(config),
+                *(f"expert_{e}_{kind}" for e in range(config.n_experts) for kind in kinds)]
+
+    @classmethod
     def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
         return {"n_experts": shapes["g_weight"][1]} if len(shapes.get("g_weight", ())) == 2 else {}
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.errors import FormatError, TextError
+from engine.errors import FormatError, TextError, shown
 
 
 def id_type(size: int) -> np.dtype:
@@ -77,7 +77,7 @@ class Tokenizer:
 
     def _unknown(self, text: str) -> TextError:
         missing = self.missing(text)
-        few = ", ".join(ascii(piece) if not piece.isprintable() else repr(piece) for piece in missing[:8])
+        few = ", ".join(shown(piece) for piece in missing[:8])
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         noun = "symbol" if len(missing) == 1 else "symbols"
         return TextError(f"The text has {len(missing)} {noun} that the vocabulary lacks: {few}{more}; leave them out.")

@@ -27,5 +27,16 @@ class Word(Tokenizer):
     def split(cls, text: str) -> Sequence[str]:
         return _PIECES.findall(text)
 
+    def keep(self, text: str) -> str:
+        kept: list[str] = []
+        gap = " " if " " in self.ids else next((piece for piece in self.vocab if piece.isspace()), None)
+        for piece in (piece for piece in self.pieces(text) if piece in self.ids):
+            if kept and not self.separator and piece.isspace() == kept[-1].isspace():
+                if piece.isspace() or gap is None:  # two runs would be cut as one, which may be unknown
+                    continue
+                kept.append(gap)
+            kept.append(piece)
+        return self.separator.join(kept)
+
     def pieces(self, text: str) -> Sequence[str]:
         return text.split() if self.separator else self.split(text)

@@ -45,8 +45,11 @@ class TextField(Input):
 
     def __init__(self, value: str = "", *, name: str, id: str | None = None, placeholder: str = "",
                  max_length: int = 1000):
-        super().__init__(value, name=name, id=id, placeholder=placeholder, compact=True, max_length=max_length,
+        super().__init__(value, name=name, id=id, placeholder=placeholder, max_length=max_length,
                          select_on_focus=False)
+
+    def validate(self, value: str) -> None:
+        """Nothing: the form says what is wrong, and Input's own way restyles every field twice when it is made."""
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

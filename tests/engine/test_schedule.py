@@ -1,0 +1,49 @@
+"""The learning rate of every step, against a twin and by hand."""
+
+from __future__ import annotations
+
+import pytest
+import twins
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config import Config
+from engine.schedule import learning_rate, warmup_steps
+
+
+@pytest.mark.parametrize(("warmup", "steps", "expected"), [
+    ("none", 1000, 0), ("auto", 1000, 100), ("auto", 5000, 100), ("auto", 500, 50), ("auto", 9, 0), (0, 1000, 0),
+    (0.25, 1000, 250), (1, 1000, 1000), (1.5, 1000, 2), (25, 1000, 25), ("25", 1000, 25), (5000, 1000, 1000)])
+def test_warmup_steps(warmup, steps, expected):
+    assert warmup_steps(Config.read({"s_warmup": warmup}), steps) == expected
+
+
+@given(st.integers(1, 300), st.one_of(st.sampled_from(["none", "auto"]), st.floats(0, 1), st.integers(2, 400)),
+       st.floats(1e-6, 1))
+def test_cosine_equals_its_twin(steps, warmup, peak):
+    config = Config.read({"s_warmup": warmup, "c_schedule": "cosine", "r_learn": peak})
+    warm = warmup_steps(config, steps)
+    for step in range(steps):
+        assert learning_rate(config, step, steps) == pytest.approx(twins.cosine(peak, warm, step, steps), rel=1e-12)
+
+
+def test_cosine_by_hand():
+    config = Config.read({"s_warmup": "none", "c_schedule": "cosine", "r_learn": 1.0})
+    assert learning_rate(config, 0, 100) == 1.0
+    assert learning_rate(config, 50, 100) == pytest.approx(0.55)
+    assert learning_rate(config, 100, 100) == pytest.approx(0.1)
+    assert learning_rate(config, 500, 100) == pytest.approx(0.1), "a run that goes on stays at the end"
+    rates = [learning_rate(config, step, 100) for step in range(101)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_constant_by_hand():
+    config = Config.read({"s_warmup": 4, "c_schedule": "constant", "r_learn": 0.2})
+    assert [learning_rate(config, step, 100) for step in (0, 1, 2, 3, 4, 50, 99)] == \
+        pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2, 0.2, 0.2])
+
+
+def test_the_first_step_already_learns():
+    config = Config.read({"s_warmup": 1, "r_learn": 1.0})
+    assert learning_rate(config, 0, 10) == pytest.approx(0.1)
+    assert learning_rate(config, 9, 10) == pytest.approx(1.0)

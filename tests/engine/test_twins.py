@@ -1,0 +1,285 @@
+"""The engine against slow, obvious twins (tests/support/twins.py): loops over tokens and heads in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import twins
+from architectures import VOCAB, ids_for, relative_error, tiny, wild
+
+from engine import registry
+from engine.attention._softmax import attend, attend_backward
+from engine.backend import Arena
+from engine.block import Block
+from engine.functional import cross_entropy, gelu, layer_norm, scatter_rows, softmax
+from engine.generate import Decoder
+from engine.model import Model
+from engine.parameters import Gradients, Parameters
+from engine.tape import Tape, tape_for
+
+CLOSE = {"rtol": 1e-12, "atol": 1e-12}
+TWINNED = [(sequence, attention, network) for sequence in ("pre", "post") for attention in ("mha", "moh")
+           for network in ("mlp", "moe")]
+
+
+def tape(recording: bool = False) -> Tape:
+    return Tape(Arena(), np.float64, recording=recording)
+
+
+# few tokens take another path when nothing is recorded
+both_ways = pytest.mark.parametrize("recording", [False, True], ids=["plain", "recording"])
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@both_ways
+@pytest.mark.parametrize("shape", [(1, 1), (1, 8), (5, 3), (40, 17), (500, 17)])
+def test_layer_norm(shape, recording):
+    x, gamma, beta = 3 * numbers(*shape) + 1, numbers(shape[1], seed=1), numbers(shape[1], seed=2)
+    expected = [twins.layer_norm(row, gamma, beta) for row in x]
+    np.testing.assert_allclose(layer_norm(x, gamma, beta, tape(recording)), expected, **CLOSE)
+
+
+@both_ways
+def test_gelu(recording):
+    u = np.concatenate([np.linspace(-12, 12, 301), [0.0, 1e-9, -1e-9, 40, -40]])[:, None]
+    expected = [[twins.gelu(float(value))] for value in u[:, 0]]
+    np.testing.assert_allclose(gelu(u.copy(), tape(recording)), expected, **CLOSE)
+
+
+@both_ways
+def test_gelu_walks_rows_in_blocks(recording):
+    """More than one block of rows: 4000 · 64 · 8 bytes are about 2 MB."""
+    u = 3 * numbers(4000, 64)
+    rows = [0, 511, 512, 513, 2047, 3999]
+    expected = [[twins.gelu(float(value)) for value in u[row]] for row in rows]
+    np.testing.assert_allclose(gelu(u.copy(), tape(recording))[rows], expected, **CLOSE)
+
+
+def test_softmax():
+    x = np.concatenate([5 * numbers(6, 9), np.full((1, 9), 1e4), np.full((1, 9), -1e4)])
+    np.testing.assert_allclose(softmax(x), [twins.softmax(list(row)) for row in x], **CLOSE)
+
+
+@both_ways
+def test_cross_entropy(recording):
+    x, targets = 4 * numbers(30, 11), np.random.default_rng(3).integers(0, 11, 30)
+    expected = twins.cross_entropy(x, targets)
+    np.testing.assert_allclose(cross_entropy(x.copy(), targets, tape(recording)), expected, **CLOSE)
+
+
+def test_cross_entropy_of_very_unlikely_targets_is_finite():
+    losses = cross_entropy(np.array([[0.0, -2000.0], [5000.0, 0.0]]), np.array([1, 1]), tape())
+    np.testing.assert_allclose(losses, [2000.0, 5000.0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [5, 1024, 1025, 3000])
+def test_scatter_rows(size):
+    """Small tables use a product with a one-hot matrix, large ones sorting."""
+    ids, dx = np.random.default_rng(4).integers(0, min(size, 40), 200), numbers(200, 3)
+    ids[0] = size - 1
+    expected = np.zeros((size, 3))
+    for token, row in zip(ids, dx, strict=True):
+        expected[token] += row
+    np.testing.assert_allclose(scatter_rows(ids, dx, size), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["mha", "moh", "mlp", "moe"])
+@pytest.mark.parametrize("sizes", [{}, {"head_size": 12, "n_heads": 3}, {"n_heads": 1, "n_experts": 1}], ids=str)
+@both_ways
+def test_variants(name, sizes, recording):
+    slot = "attention" if name in ("mha", "moh") else "network"
+    config = tiny(**sizes).replace(**{f"c_{slot}": name})
+    cls = getattr(registry, slot).get(name)
+    params = Parameters(cls.tensors(config), np.float64)
+    params.flat[...] = 0.5 * numbers(len(params.flat))
+    x = numbers(2, 5, config.n_emb, seed=6)
+    y = cls(config, np.float64).forward(params.layer(""), x, tape(recording))
+    named = {part: params.joined[t.name][index] for t in params.tensors.values() for part, index in t.parts}
+    named |= {t.name: params.joined[t.name] for t in params.tensors.values() if not t.parts}
+    for b in range(2):
+        np.testing.assert_allclose(y[b], twins.VARIANTS[name](named, x[b], config), **CLOSE)
+
+
+@pytest.mark.parametrize("architecture", TWINNED, ids="-".join)
+@both_ways
+def test_blocks(architecture, recording):
+    config = tiny(architecture)
+    model, x = wild(config), numbers(1, 6, 8)
+    block = Block(1, config, np.float64)
+    block.bind(model.params)
+    y = block.forward(x, tape(recording))
+    np.testing.assert_allclose(y[0], twins.block(twins.below(model.params, "block_1_"), x[0], config), **CLOSE)
+
+
+@pytest.mark.parametrize("architecture", TWINNED, ids="-".join)
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 0.001])
+def test_whole_models(architecture, temperature):
+    config = tiny(architecture, r_temp=temperature)
+    model, ids, targets = wild(config), ids_for(config), ids_for(config, seed=2)
+    found, losses = model.logits(ids), model.losses(ids, targets)
+    for b in range(len(ids)):
+        expected = twins.logits(model.params, ids[b], config)
+        np.testing.assert_allclose(found[b], expected, **CLOSE)
+        np.testing.assert_allclose(losses[b], twins.cross_entropy(expected, targets[b]), **CLOSE)
+    gradients = Gradients(model.params)
+    assert model.loss_and_gradients(ids, targets, gradients) == pytest.approx(float(losses.mean()), rel=1e-12)
+
+
+@pytest.mark.parametrize("architecture", TWINNED[:2], ids="-".join)
+def test_single_precision_is_as_close_as_it_can_be(architecture):
+    config = tiny(architecture, d_type="fp32")
+    model, ids = wild(config), ids_for(config, batch=1)
+    expected = twins.logits(model.params, ids[0], config)
+    np.testing.assert_allclose(model.logits(ids[0]), expected, atol=2e-5)
+
+
+# Long contexts: attention walks the query rows in blocks --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("T", [1, 5, 127, 128, 129, 191, 200])
+@pytest.mark.parametrize("sharpness", [1.0, 6.0, 1e3])
+def test_attention_of_long_sequences_and_its_gradient(T, sharpness):
+    """Also with scores so large that exp overflows unless they are shifted: q·k reaches about 10 · sharpness²."""
+    B, h, d = 2, 3, 4
+    q, k, v, do = numbers(4, B, h, T, d)
+    q *= sharpness
+    k *= sharpness
+    o, dq, dk, dv = (np.full((B, h, T, d), np.nan) for _ in range(4))
+    recording = Tape(Arena(), np.float64, recording=True)
+    attend(q, k, v, o, recording)
+    attend_backward(do, q, k, v, o, dq, dk, dv, recording)
+    assert len(recording) == 0
+    for b in range(B):
+        for j in range(h):
+            expected = twins.attention_backward(do[b, j], q[b, j], k[b, j], v[b, j])
+            for found, wanted in zip((o, dq, dk, dv), expected, strict=True):
+                np.testing.assert_allclose(found[b, j], wanted, rtol=1e-12, atol=1e-12 * sharpness)
+
+
+@pytest.mark.parametrize("score", [-1e4, -88.0, -59.0, 0.0, 59.0, 88.0, 1e4])
+def test_attention_to_equals_is_an_average_whatever_the_score(score):
+    """In single precision, where exp(89) is infinite and exp(-104) is 0."""
+    T, d = 150, 4
+    q, k = np.zeros((2, 1, 1, T, d), np.float32)
+    q[..., 0], k[..., 0] = np.sqrt(abs(score)), np.sign(score) * np.sqrt(abs(score))
+    v, o = numbers(1, 1, T, d).astype(np.float32), np.zeros((1, 1, T, d), np.float32)
+    attend(q, k, v, o, Tape(Arena(), np.float32))
+    averages = np.cumsum(v[0, 0].astype(float), 0) / np.arange(1, T + 1)[:, None]
+    np.testing.assert_allclose(o[0, 0], averages, atol=1e-5)
+
+
+def test_attention_to_one_among_many():
+    """One key far above the others, in single precision: the others do not disturb it, wherever it stands."""
+    T, d = 150, 2
+    for score in (20.0, 58.0, 62.0, 500.0):
+        for place in (0, 70, 149):
+            q, k = np.zeros((2, 1, 1, T, d), np.float32)
+            q[..., 0] = np.sqrt(score)
+            k[..., 0] = -np.sqrt(score)
+            k[0, 0, place, 0] = np.sqrt(score)
+            v, o = numbers(1, 1, T, d).astype(np.float32), np.zeros((1, 1, T, d), np.float32)
+            attend(q, k, v, o, Tape(Arena(), np.float32))
+            expected = twins.attention_backward(o[0, 0], *(x[0, 0].astype(float) for x in (q, k, v)))[0]
+            np.testing.assert_allclose(o[0, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["mha", "moh"])
+def test_long_models(attention):
+    config = tiny(("pre", attention, "mlp"), n_ctx=136, n_layers=1, n_heads=2, n_emb=4, head_size=4)
+    model, ids = wild(config), ids_for(config, batch=2)
+    found = model.logits(ids)
+    np.testing.assert_allclose(found[1], twins.logits(model.params, ids[1], config), **CLOSE)
+    shorter = Model.from_arrays(config, model.export())  # cut at any length: the past does not depend on it
+    for length in (63, 64, 65, 128, 129):
+        np.testing.assert_allclose(shorter.logits(ids[:, :length]), found[:, :length], **CLOSE)
+
+
+@pytest.mark.parametrize("attention", ["mha", "moh"])
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_long_models_have_true_gradients(attention, dropout):
+    config = tiny(("pre", attention, "mlp"), n_ctx=140, n_layers=1, n_heads=2, n_emb=4, head_size=4, r_dropout=dropout)
+    model, ids, targets = wild(config), ids_for(config, batch=2), ids_for(config, seed=2, batch=2)
+    gradients = Gradients(model.params)
+    model.loss_and_gradients(ids, targets, gradients)
+    gradients.finish()
+
+    def loss() -> float:
+        same = tape_for(model.arena, model.dtype, config.n_seed, 0, 0, dropout)
+        return float(cross_entropy(model.forward(ids, same), targets.reshape(-1), same).mean())
+
+    rng = np.random.default_rng(5)
+    for name, gradient in gradients.joined.items():
+        assert relative_error(loss, model.params.joined[name], gradient, rng, elements=3) < 1e-6, name
+
+
+@pytest.mark.parametrize("prefilled", [1, 64, 130, 200])
+def test_long_prefill_and_steps_equal_the_twin(prefilled):
+    config = tiny(("post", "moh", "moe"), n_ctx=200, n_layers=1, n_heads=2, n_emb=4, head_size=4, n_experts=2)
+    model, ids = wild(config), ids_for(config, batch=1)[0]
+    decoder = Decoder(model)
+    found = [decoder.start(ids[None, :prefilled])[0]]
+    found += [decoder.next(ids[t : t + 1])[0] for t in range(prefilled, 200)]
+    np.testing.assert_allclose(found, model.logits(ids)[prefilled - 1 :], **CLOSE)
+
+
+# Dropout --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_mean_and_drops_its_share(rate):
+    dropping = tape_for(Arena(), np.float64, 1, 0, 0, rate)
+    y = dropping.dropout(np.ones((400, 500)), rate)
+    kept = y != 0
+    assert kept.mean() == pytest.approx(1 - rate, abs=5 * np.sqrt(rate * (1 - rate) / y.size))
+    assert len(np.unique(y[kept])) == 1
+    assert y[kept][0] == pytest.approx(1 / (1 - rate), rel=1e-3)
+    np.testing.assert_array_equal(dropping.dropout_backward(np.full((400, 500), 3.0)), 3 * y)
+
+
+def test_dropout_is_off_when_nothing_is_trained():
+    config = tiny(r_dropout=0.5)
+    model, ids = wild(config), ids_for(config, batch=1)[0]
+    np.testing.assert_allclose(model.logits(ids), twins.logits(model.params, ids, config), **CLOSE)
+
+
+def test_dropout_depends_on_step_and_shard_only():
+    config = tiny(r_dropout=0.5)
+    model, ids, gradients = wild(config), ids_for(config), Gradients(wild(config).params)
+
+    def loss(step: int, shard: int) -> float:
+        gradients.reset()
+        return model.loss_and_gradients(ids, ids, gradients, step=step, shard=shard)
+
+    first = loss(3, 1)
+    others = [loss(2, 1), loss(3, 0), loss(1, 3), loss(0, 0)]
+    assert first == loss(3, 1)
+    assert len({first, *others}) == 5
+
+
+# How models begin -----------------------------------------------------------------------------------------------------
+
+
+def test_newborn_weights():
+    config = tiny(("pre", "moh", "moe"), n_emb=64, head_size=64, n_layers=3, n_ctx=64)
+    model = Model.create(config, 200)
+    for name, view in model.params.items():
+        if name.endswith("gamma"):
+            assert (view == 1).all(), name
+        elif name.endswith(("bias", "beta")):
+            assert (view == 0).all(), name
+        else:
+            residual = name.endswith(("m_weight", "c_weight", "dn_weight"))
+            spread = 0.02 / np.sqrt(6) if residual else 0.02
+            assert view.std() == pytest.approx(spread, rel=5 / np.sqrt(2 * view.size)), name
+            assert abs(view.mean()) < 5 * spread / np.sqrt(view.size), name
+    flat = np.concatenate([view.ravel() for name, view in model.params.items() if name.endswith("_weight")])
+    assert len(np.unique(flat)) > 0.999 * flat.size, "no two tensors share their random numbers"
+
+
+def test_a_newborn_knows_nothing():
+    config = tiny(n_emb=32, head_size=32)
+    ids = ids_for(config, batch=8)
+    assert Model.create(config, VOCAB).losses(ids, ids).mean() == pytest.approx(np.log(VOCAB), abs=0.05)
