@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,6 +87,7 @@ def main(workspace: Workspace | str | os.PathLike[str], mouse: bool = True) -> i
     chosen = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
     for name in ("COLUMNS", "LINES"):  # what a shell once exported is not the size of this terminal
         os.environ.pop(name, None)
+    sys.setswitchinterval(0.001)  # a reply is written in a thread of this process; keys come first
     app = PlaygroundApp(chosen)
     app.run(mouse=mouse)
     return app.return_code or 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from babytui.library import Baby, Generation
 
 PAINTS_PER_SECOND = 20
+RUSH = 20  # tokens between two paints from which the whole view scrolls each time: then half as often
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Talk:
                 waiting.append(piece)
                 said.append(piece)
                 now = time.monotonic()
-                if now - last >= 1 / PAINTS_PER_SECOND and self._painted.is_set():
+                pause = (1 if len(waiting) < RUSH else 2) / PAINTS_PER_SECOND
+                if now - last >= pause and self._painted.is_set():
                     self._painted.clear()
                     pace = self._pace(generation)
                     self._post(Spoke(self.serial, visible("".join(waiting)), pace))

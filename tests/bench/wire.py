@@ -69,8 +69,9 @@ def main() -> None:
             app.wait_for(b"stopped", 30)
             app.type(b"\x1b[15~")
             app.read(3)
-            app.type(b"\t" * 7 + b"\x05\x15" + b"2000000")  # to the field of the most tokens
-            app.read(1)
+            for key in [b"\t"] * 7 + [b"\x05", b"\x15", b"2000000"]:  # to the field of the most tokens
+                app.type(key)
+                app.read(0.2)
             app.type(b"\x1b")  # back to the prompt
             app.read(1)
             app.type(b"The\r")

@@ -14,6 +14,7 @@ from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
 from babytui.tui.widgets.fields import ChoiceField, FieldChanged, NumberField, SwitchField, TextField
+from babytui.tui.wrap import wrap
 from engine.config import PARAMETERS, Parameter
 from engine.errors import ConfigError
 
@@ -121,6 +122,7 @@ class Form(VerticalScroll, can_focus=False):
             self.mount(line, after=self.fields[name])
         else:
             line.update(Text(message))
+        line.styles.row_span = len(wrap(message, max(10, self.scrollable_content_region.width - 3)))
 
     def show_active(self, active: Iterable[str]) -> None:
         """Hides the parameters that have no effect with this attention and network."""

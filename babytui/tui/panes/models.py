@@ -121,7 +121,8 @@ class ModelsPane(Pane):
         rows.sort(key=lambda row: row.key(self._sort) is None or row.key(self._sort)[0])  # what is unknown goes last
         texts = {row.guid: {name: visible(text, newlines=False)
                             for name, text in zip(COLUMNS, row_cells(row), strict=True)} for row in rows}
-        widths = fitting(list(texts.values()), self.table.size.width)
+        scrolled = len(rows) >= self.table.size.height  # the heading takes a line
+        widths = fitting(list(texts.values()), self.table.outer_size.width - scrolled)
         columns = tuple(widths)
         cells = {guid: tuple(row[name] for name in columns) for guid, row in texts.items()}
         self.set_note(f"{len(rows)}" + (f" of {len(self._rows)} with '{word}'" if word else "")
@@ -252,7 +253,9 @@ class ModelsPane(Pane):
             return
         from babytui.tui.screens.confirm import ConfirmScreen
 
-        files = [visible(str(file), newlines=False) for file in row.files]
+        root = self.app.workspace.root  # type: ignore[attr-defined]
+        names = [file.relative_to(root) if file.is_relative_to(root) else file for file in row.files]
+        files = [visible(str(name), newlines=False) for name in names]
         lines = [f"{len(files)} files, {size(row.bytes or 0)}:", *(f"  {file}" for file in files), "",
                  "They move to the workspace's .trash; u brings them back until you quit."]
 
