@@ -55,7 +55,7 @@ class Rfa(Mha):
     @classmethod
     def flops(cls, config: Config, tokens: int) -> float:
         D, H, W = config.n_emb, config.head_size, config.s_window
-        width = (tokens + 1) / 2 if W >= tokens else min(tokens, W + max(W, _ROWS)) + 1
+        width = (tokens + 1) / 2 if tokens <= W else min(tokens, W + max(W, _ROWS)) + 1
         return 8 * tokens * D * H + 4 * tokens * width * H
 
     @classmethod
