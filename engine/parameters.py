@@ -20,8 +20,8 @@ _ALIGN = 16  # elements: every tensor begins on a cache line
 class Tensor:
     """One tensor of a layer: its name, shape and how it begins.
 
-    init: "normal" N(0, 0.02²), "residual" the same divided by √(2·n_layers), "fan" N(0, 1/shape[0]), "zeros", "ones", or a
-    number for all.
+    init: "normal" N(0, 0.02²), "residual" the same divided by √(2·n_layers), "fan" N(0, 1/shape[0]), "zeros", "ones",
+    or a number for all.
     parts: (name, index) of the pieces that the file knows as tensors of their own; the layer uses them as one.
     frozen: no gradient, no moments, no decay; saved all the same.
     optional: a bias that files may give as null. decays: whether AdamW's decay applies; None = if it is a matrix.

@@ -50,7 +50,7 @@ def average(k: Array, v: Array, tape: Tape) -> tuple[Array, Array, Array]:
 
 
 def average_backward(dy: Array, tape: Tape) -> tuple[Array, Array]:
-    """(dk, dv). With r = reverse sum of dy/b and s = reverse sum of dy·y/b: dv = w·r, dk = w·(v·r - s), 0 where clipped."""
+    """(dk, dv): with r = reverse sum of dy/b and s = that of dy·y/b, dv = w·r and dk = w·(v·r - s), 0 where clipped."""
     w, v, b, y, inside = tape.pop()
     share = tape.empty(*dy.shape)
     xp.divide(dy, b, out=share)

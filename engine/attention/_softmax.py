@@ -1,8 +1,8 @@
 """Causal softmax attention over heads, shared by the variants that use it.
 
 Shapes: q, o (B, k, g, T, d), q scaled by 1/(√d·τ); k, v (B, k, 1, T, d): k heads of keys, each shared by g heads of
-queries and never repeated; views of any layout whose last axis is contiguous. The query rows are walked in blocks, so that keys in the future of a whole block are never touched. Backwards, with
-P = softmax(S) and o = drop(P)·v,
+queries and never repeated; views of any layout whose last axis is contiguous. The query rows are walked in blocks, so
+that keys in the future of a whole block are never touched. Backwards, with P = softmax(S) and o = drop(P)·v,
 
     dv = drop(P)ᵀ·do,   dS = P ⊙ (drop(do·vᵀ) - Δ),   Δ = rowsum(do ⊙ o),   dq = dS·k,   dk = dSᵀ·q,
 

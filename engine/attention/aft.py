@@ -6,7 +6,8 @@
 
 The gradient is zero where the clip acts. O(T) in time; see engine/scan.py for the sums.
 
-Parameters 3·D² + D. Forward FLOPs 6·T·D² + 140·T·D (the sums are blocked triangular products). Decode state: 2·D numbers.
+Parameters 3·D² + D. Forward FLOPs 6·T·D² + 140·T·D (the sums are blocked triangular products). Decode state:
+2·D numbers.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 The slot is masked until t ≥ W. With W ≥ T this is mha. Queries are walked in blocks, each of which sees itself and the
 W - 1 keys before it; the averages are triangular products with the powers of λ.
 
-Parameters 4·D·H + D + h. Forward FLOPs 8·T·D·H + 4·T·(W + block)·H. Decode state: a ring of W keys and values and the slot,
-(W + 1)·2·H numbers, whatever the length.
+Parameters 4·D·H + D + h. Forward FLOPs 8·T·D·H + 4·T·(W + block)·H. Decode state: a ring of W keys and values and the
+slot, (W + 1)·2·H numbers, whatever the length.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Rfa(Mha):
         q, k0, v0, o = q[:, :, 0], k[:, :, 0], v[:, :, 0], self._by_head(o)[:, :, 0]  # (B, h, T, d)
         B, h, T, d = q.shape
         W, rate = self.W, self.config.r_dropout
-        m = self._memory(p, k, v, tape) if T > W else None
+        m: Array = self._memory(p, k, v, tape) if T > W else None
         tape.save(m)
         for first, start, end in self._blocks(T):
             n, width = end - start, end - first
@@ -163,7 +163,7 @@ class Rfa(Mha):
             s, a = tape.pop()
             stack.append((block, s, a, tape.pop()))
         m = tape.pop()
-        dm = xp.zeros(m.shape, m.dtype) if m is not None else None
+        dm: Array = xp.zeros(m.shape, m.dtype) if m is not None else None
         for (first, start, end), s, a, mask in stack:
             width, since = end - first, max(start, W)
             here = do[:, :, start:end]
@@ -199,7 +199,7 @@ class Rfa(Mha):
         slot = t % W
         if t >= W:
             lam = self._decays(p, 1, self.dtype)[0][:, 0]  # (h, 1)
-            state.m *= lam
+            state.m[...] *= lam
             state.m[..., :d] += (1 - lam) * state.k[:, :, slot]
             state.m[..., d:] += (1 - lam) * state.v[:, :, slot]
         state.k[:, :, slot], state.v[:, :, slot] = k, v

@@ -47,7 +47,7 @@ class Lor(Pointwise):
     @classmethod
     def convert(cls, arrays: dict[str, Any], config: Config) -> dict[str, Any]:
         alpha, up = arrays.get("alpha"), arrays.get("c_proj_up_weight")
-        if isinstance(alpha, (int, float)) and alpha != ALPHA and hasattr(up, "shape"):
+        if isinstance(alpha, (int, float)) and alpha != ALPHA and up is not None:
             arrays = {**arrays, "c_proj_up_weight": up * (alpha / ALPHA), "alpha": ALPHA}
         return arrays
 

@@ -1,5 +1,5 @@
-"""A network that mixes over time: an attention-free transformer with a query gate (Zhai et al., arXiv 2105.14103, without
-position biases).
+"""A network that mixes over time: an attention-free transformer with a query gate (Zhai et al., arXiv 2105.14103,
+without position biases).
 
     gate = σ(x·Wq);  k = clip(x·Wk, ±20), v = x·Wv
     s_t = Σ_{i≤t} e^{k_i} v_i / Σ_{i≤t} e^{k_i}                    per channel
