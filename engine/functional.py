@@ -151,6 +151,15 @@ def gelu_backward(dy: Array, tape: Tape) -> Array:
     return dy
 
 
+def sigmoid(x: Array, out: Array | None = None) -> Array:
+    """σ(x) = ½(1 + tanh(x/2)), stable for every x. In place when `out` is x."""
+    out = xp.multiply(x, 0.5, out=out)
+    xp.tanh(out, out=out)
+    out += 1.0
+    out *= 0.5
+    return out
+
+
 # Softmax and cross entropy --------------------------------------------------------------------------------------------
 
 

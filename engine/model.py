@@ -233,18 +233,29 @@ class Model:
 _BLOCK = re.compile(r"block_(\d+)_([a-z0-9]+)_(.+)")
 
 
+def _variants(config: Config) -> tuple[Any, Any]:
+    return registry.attention.get(config.c_attention), registry.network.get(config.c_network)
+
+
 def _ours(config: Config, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays under our names: historic prefixes and tensor names of the two variants are translated."""
-    renamed = {}
-    variants = {v.name: v for v in (registry.attention.get(config.c_attention), registry.network.get(config.c_network))}
+    """The arrays under our names and in our form: what the two variants know of their own history."""
+    prefixes = {alias: variant for kind, variant in zip((registry.attention, registry.network), _variants(config),
+                                                        strict=True)
+                for alias in (variant.name, *kind.aliases(variant.name))}
+    renamed: dict[str, Any] = {}
+    layers: dict[tuple[str, str], dict[str, Any]] = {}
     for key, value in arrays.items():
         match = _BLOCK.fullmatch(key)
-        if match and match[2] not in ("ln1", "ln2"):
-            name = next((n for kind in (registry.attention, registry.network) for n in variants
-                         if match[2] in (n, *kind.aliases(n))), match[2])
-            if name in variants:
-                key = f"block_{match[1]}_{name}_{variants[name].legacy.get(match[3], match[3])}"
-        renamed[key] = value
+        variant = prefixes.get(match[2]) if match else None
+        if match is None or variant is None:
+            renamed[key] = value
+            continue
+        name = variant.legacy.get(match[3], match[3])
+        renamed[f"block_{match[1]}_{variant.name}_{name}"] = value
+        layers.setdefault((match[1], variant.name), {})[name] = value
+    for (index, prefix), own in layers.items():
+        for name, value in prefixes[prefix].convert(own, config).items():
+            renamed[f"block_{index}_{prefix}_{name}"] = value
     return renamed
 
 
@@ -257,11 +268,12 @@ def infer(config: Config, arrays: Mapping[str, Any], source: str = "The model") 
     layers = {int(match[1]) for name in shapes if (match := _BLOCK.fullmatch(name))}
     found: dict[str, Any] = {"n_ctx": shapes["wpe_weight"][0], "n_emb": shapes["wte_weight"][1],
                              "n_layers": len(layers) or config.n_layers}
-    for variant in (registry.attention.get(config.c_attention), registry.network.get(config.c_network)):
-        prefix = f"block_0_{variant.name}_"
-        own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-        found.update(variant.infer(own))
     try:
-        return config.replace(**found).validate()
+        config = config.replace(**found)
+        for variant in _variants(config):
+            prefix = f"block_0_{variant.name}_"
+            own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+            config = config.replace(**variant.infer(own, config))
+        return config.validate()
     except ConfigError as error:
         raise FormatError(f"{source} does not fit its config: {error}") from None

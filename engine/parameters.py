@@ -20,7 +20,8 @@ _ALIGN = 16  # elements: every tensor begins on a cache line
 class Tensor:
     """One tensor of a layer: its name, shape and how it begins.
 
-    init: "normal" N(0, 0.02²), "residual" the same divided by √(2·n_layers), "fan" N(0, 1/shape[0]), "zeros", "ones".
+    init: "normal" N(0, 0.02²), "residual" the same divided by √(2·n_layers), "fan" N(0, 1/shape[0]), "zeros", "ones",
+    or a number for all.
     parts: (name, index) of the pieces that the file knows as tensors of their own; the layer uses them as one.
     frozen: no gradient, no moments, no decay; saved all the same.
     optional: a bias that files may give as null. decays: whether AdamW's decay applies; None = if it is a matrix.
@@ -28,7 +29,7 @@ class Tensor:
 
     name: str
     shape: tuple[int, ...]
-    init: str = "normal"
+    init: str | float = "normal"
     parts: tuple[tuple[str, Any], ...] = ()
     frozen: bool = False
     optional: bool = False
@@ -102,8 +103,8 @@ class Parameters(Mapping[str, Array]):
         """Fresh weights. Each tensor has a stream of its own, so that it begins the same whatever stands beside it."""
         for name, view in self._named.items():
             init = self.origin(name).init
-            if init in ("zeros", "ones"):
-                view[...] = 0.0 if init == "zeros" else 1.0
+            if not isinstance(init, str) or init in ("zeros", "ones"):
+                view[...] = {"zeros": 0.0, "ones": 1.0}.get(init, init) if isinstance(init, str) else init
                 continue
             scale = {"normal": 0.02, "residual": 0.02 / sqrt(2 * n_layers), "fan": 1 / sqrt(view.shape[0])}[init]
             values = backend.random(seed, "init " + name).standard_normal(view.shape) * scale
@@ -123,6 +124,11 @@ def columns(**widths: int) -> tuple[tuple[str, Any], ...]:
         parts.append((name, (slice(None), slice(start, start + width))))
         start += width
     return tuple(parts)
+
+
+def stretches(**sizes: int) -> tuple[tuple[str, Any], ...]:
+    """Parts of a vector, one after the other."""
+    return tuple((name, index[1]) for name, index in columns(**sizes))
 
 
 def stem(name: str) -> str:

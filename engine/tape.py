@@ -47,8 +47,11 @@ class Tape:
     def __len__(self) -> int:
         return len(self._stack)
 
-    def dropout(self, x: Array, rate: float) -> Array:
-        """x with a share `rate` of its values set to 0 and the rest scaled by 1/(1-rate), in place; saves the mask."""
+    def dropout(self, x: Array, rate: float, keep: bool = False) -> Array:
+        """x with a share `rate` of its values set to 0 and the rest scaled by 1/(1-rate); saves the mask.
+
+        In place, unless `keep` leaves x as it is. x itself when nothing is dropped.
+        """
         if self.rng is None or rate == 0.0:
             self.save(None)
             return x
@@ -57,9 +60,10 @@ class Tape:
         bits = self.rng.integers(0, 65536, x.size, np.uint16).reshape(x.shape)
         xp.greater_equal(xp.asarray(bits), drop, out=mask, casting="unsafe")
         mask *= 65536 / (65536 - drop)
-        x *= mask
+        out = self.empty(*x.shape) if keep else x
+        xp.multiply(x, mask, out=out)
         self.save(mask)
-        return x
+        return out
 
     def dropout_backward(self, dy: Array) -> Array:
         """The gradient of `dropout`; pops the mask. Leaves dy as it is."""

@@ -47,10 +47,12 @@ class Variant:
     parameters: ClassVar[tuple[str, ...]] = ()  # the config's parameters that only some variants use
     legacy: ClassVar[Mapping[str, str]] = {}  # historic tensor names and ours
     mixes_time: ClassVar[bool] = False  # whether a token sees earlier ones
+    straight_through: ClassVar[bool] = False  # whether the gradient is that of a surrogate, not of the function itself
 
     def __init__(self, config: Config, dtype: Any):
         self.config = config
         self.dtype = dtype
+        self.arena = Arena()  # of single steps, which keep nothing
 
     @classmethod
     def tensors(cls, config: Config) -> list[Tensor]:
@@ -69,9 +71,14 @@ class Variant:
         return [*tensors, *cls.scalars(config)]
 
     @classmethod
-    def infer(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-        """The parameters that the shapes of a file's tensors decide."""
+    def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
+        """The parameters that the shapes of a file's tensors decide; `config` is what is known without them."""
         return {}
+
+    @classmethod
+    def convert(cls, arrays: dict[str, Any], config: Config) -> dict[str, Any]:
+        """A file's values for one layer (without prefix, under our names) in the form that this class computes with."""
+        return arrays
 
     @classmethod
     def flops(cls, config: Config, tokens: int) -> float:
@@ -133,7 +140,7 @@ class Pointwise(Variant):
     """A network that treats every token alone: a step is a forward pass over one token, and there is no state."""
 
     def step(self, p: Weights, x: Array, state: State) -> Array:
-        return self.forward(p, x, Tape(Arena(), self.dtype))
+        return self.forward(p, x, Tape(self.arena, self.dtype))
 
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
         return self.forward(p, x, tape)

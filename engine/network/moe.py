@@ -64,7 +64,7 @@ class Moe(Pointwise):
                 *(f"expert_{e}_{kind}" for e in range(config.n_experts) for kind in kinds)]
 
     @classmethod
-    def infer(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
         return {"n_experts": shapes["g_weight"][1]} if len(shapes.get("g_weight", ())) == 2 else {}
 
     @classmethod

@@ -67,3 +67,26 @@ def relative_error(function: Any, array: np.ndarray, gradient: np.ndarray, rng: 
         found = float((gradient * direction).sum())
         worst = max(worst, abs(found - expected) / (scale * np.sqrt((direction**2).sum())))
     return worst
+
+
+def hold(variant: Any) -> None:
+    """Make a straight-through variant compute its surrogate from now on: what it chose and what the heads said in its
+    first pass are held, and the gates act as a softmax mixture around them. Same value, and a gradient to differ by.
+    """
+    if not variant.straight_through:
+        return
+    held: list[np.ndarray] = []
+
+    def mix(p, x, qkv, tape):
+        B, T, _ = x.shape
+        o = np.empty((B, T, variant.H))
+        variant._attend(p, qkv, o, tape)
+        heads = o.reshape(B, T, variant.h, variant.d)
+        gates = variant._gates(p, x, tape)
+        if not held:
+            held.extend([variant._weights(gates).copy(), gates.copy(), heads.copy()])
+        chosen, gates_then, heads_then = held
+        mixed = np.einsum("bth,bthd->btd", chosen, heads) + np.einsum("bth,bthd->btd", gates - gates_then, heads_then)
+        return tape.dropout(mixed @ p["m_weight"] + p["m_bias"], variant.config.r_dropout)
+
+    variant._mix = mix

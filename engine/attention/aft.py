@@ -1,0 +1,97 @@
+"""Attention-free transformer, the simple form without queries and position biases (Zhai et al., arXiv 2105.14103).
+
+    k = clip(x·Wk/τ, ±20), v = x·Wv                              (B, T, D)
+    s_t = Σ_{i≤t} e^{k_i} v_i / Σ_{i≤t} e^{k_i}                   per channel
+    y = drop(drop(s)·Wc + bc)
+
+The gradient is zero where the clip acts. O(T) in time; see engine/scan.py for the sums.
+
+Parameters 3·D² + D. Forward FLOPs 6·T·D² + 140·T·D (the sums are blocked triangular products). Decode state:
+2·D numbers.
+"""
+
+from __future__ import annotations
+
+from engine import registry
+from engine.backend import Array, xp
+from engine.config import Config
+from engine.parameters import LayerGradients, Tensor, columns
+from engine.scan import average, average_backward, average_one
+from engine.tape import Tape
+from engine.variant import State, Variant, Weights, linear, rows
+
+
+@registry.attention.register("aft")
+class Aft(Variant):
+    """Attention-free transformer; see the module."""
+
+    mixes_time = True
+
+    @classmethod
+    def tensors(cls, config: Config) -> list[Tensor]:
+        D = config.n_emb
+        return [Tensor("kv_weight", (D, 2 * D), parts=columns(k_weight=D, v_weight=D)),
+                Tensor("c_weight", (D, D), "residual"), Tensor("c_bias", (D,), "zeros", optional=True)]
+
+    @classmethod
+    def flops(cls, config: Config, tokens: int) -> float:
+        return tokens * config.n_emb * (6 * config.n_emb + 140)
+
+    @classmethod
+    def saved(cls, config: Config, tokens: int) -> int:
+        return tokens * config.n_emb * (6 + 2 * bool(config.r_dropout))
+
+    @classmethod
+    def kept(cls, config: Config) -> int:
+        return 2 * config.n_emb
+
+    def _average(self, p: Weights, x: Array, tape: Tape) -> tuple[Array, Array, Array]:
+        D = x.shape[-1]
+        kv = linear(x, p["kv_weight"], None, tape)  # (B, T, 2D)
+        k = tape.empty(*x.shape)
+        xp.multiply(kv[..., :D], 1 / self.config.r_temp, out=k)
+        return average(k, kv[..., D:], tape)
+
+    def _output(self, p: Weights, x: Array, s: Array, tape: Tape) -> Array:
+        s = tape.dropout(s, self.config.r_dropout, keep=True)
+        y = linear(s, p["c_weight"], p["c_bias"], tape)
+        tape.save(x, s)
+        return tape.dropout(y, self.config.r_dropout)
+
+    def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
+        s, _, _ = self._average(p, x, tape)
+        return self._output(p, x, s, tape)
+
+    def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
+        B, T, D = dy.shape
+        dy = tape.dropout_backward(dy)
+        x, s = tape.pop()
+        g.product("c_weight", rows(s), rows(dy))
+        g.rows("c_bias", rows(dy))
+        dk, dv = average_backward(tape.dropout_backward(linear(dy, p["c_weight"].T, None, tape)), tape)
+        dkv = tape.empty(B, T, 2 * D)
+        xp.multiply(dk, 1 / self.config.r_temp, out=dkv[..., :D])
+        dkv[..., D:] = dv
+        g.product("kv_weight", rows(x), rows(dkv))
+        return linear(dkv, p["kv_weight"].T, None, tape)
+
+    def state(self, batch: int) -> State:
+        shape = (batch, self.config.n_emb)
+        return State(sums=xp.zeros(shape, self.dtype), weights=xp.zeros(shape, self.dtype))
+
+    def step(self, p: Weights, x: Array, state: State) -> Array:
+        D = x.shape[-1]
+        kv = x @ p["kv_weight"]
+        k = kv[:, :D] * (1 / self.config.r_temp)
+        y = average_one(k, kv[:, D:], state.sums, state.weights) @ p["c_weight"]
+        y += p["c_bias"]
+        state.position += 1
+        return y
+
+    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
+        if state.position:
+            return super().prefill(p, x, state, tape)
+        s, sums, weights = self._average(p, x, tape)
+        state.sums[...], state.weights[...] = sums[:, -1], weights[:, -1]
+        state.position = x.shape[1]
+        return self._output(p, x, s, tape)

@@ -1,0 +1,158 @@
+"""Gated local attention: a gated product, normalised and convolved over the last tokens (gated convolution, Dauphin et
+al., arXiv 1612.08083). Not the gated linear attention of arXiv 2312.06635.
+
+    z = (x·Wk/τ) ⊙ (x·Wv)                                        (B, T, D)
+    n = LN(z);  c_t = Σ_i w[:, i] ⊙ n_{t-K+1+i} + b               causal, depthwise, K = s_kernel, zeros before the text
+    y = drop(drop(ReLU(c))·Wc + bc)
+
+There are no queries. Parameters 3·D² + K·D + 4·D. Forward FLOPs 6·T·D² + 2·K·T·D. Decode state: the last K-1 rows of n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine import registry
+from engine.backend import Array, xp
+from engine.config import Config
+from engine.functional import layer_norm, layer_norm_backward
+from engine.parameters import LayerGradients, Tensor, columns
+from engine.tape import Tape
+from engine.variant import State, Variant, Weights, linear, rows
+
+
+@registry.attention.register("gla", aliases=("lda",))
+class Gla(Variant):
+    """Gated local attention; see the module."""
+
+    parameters = ("s_kernel",)
+    mixes_time = True
+
+    @classmethod
+    def tensors(cls, config: Config) -> list[Tensor]:
+        D = config.n_emb
+        return [Tensor("kv_weight", (D, 2 * D), parts=columns(k_weight=D, v_weight=D)),
+                Tensor("c_weight", (D, D), "residual"), Tensor("c_bias", (D,), "zeros", optional=True),
+                Tensor("conv_weight", (D, config.s_kernel), "fan"), Tensor("conv_bias", (D,), "zeros", optional=True),
+                Tensor("norm_gamma", (D,), "ones"), Tensor("norm_beta", (D,), "zeros")]
+
+    @classmethod
+    def scalars(cls, config: Config) -> dict[str, Any]:
+        return {"kernel_size": config.s_kernel}
+
+    @classmethod
+    def file_order(cls, config: Config) -> list[str]:
+        return ["kernel_size", "k_weight", "v_weight", "c_weight", "c_bias", "conv_weight", "conv_bias", "norm_gamma",
+                "norm_beta"]
+
+    @classmethod
+    def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
+        return {"s_kernel": shapes["conv_weight"][1]} if len(shapes.get("conv_weight", ())) == 2 else {}
+
+    @classmethod
+    def flops(cls, config: Config, tokens: int) -> float:
+        return tokens * config.n_emb * (6 * config.n_emb + 2 * config.s_kernel)
+
+    @classmethod
+    def saved(cls, config: Config, tokens: int) -> int:
+        return tokens * config.n_emb * (6 + 2 * bool(config.r_dropout))
+
+    @classmethod
+    def kept(cls, config: Config) -> int:
+        return (config.s_kernel - 1) * config.n_emb
+
+    def _normed(self, p: Weights, x: Array, tape: Tape) -> Array:
+        """n (B, T, D)."""
+        D = x.shape[-1]
+        kv = linear(x, p["kv_weight"], None, tape)  # (B, T, 2D)
+        kv[..., :D] *= 1 / self.config.r_temp
+        z = kv[..., :D] * kv[..., D:]
+        tape.save(x, kv)
+        return layer_norm(rows(z), p["norm_gamma"], p["norm_beta"], tape).reshape(x.shape)
+
+    def _output(self, p: Weights, n: Array, tape: Tape) -> Array:
+        B, T, D = n.shape
+        K, w = self.config.s_kernel, p["conv_weight"]
+        c, part = tape.empty(B, T, D), tape.empty(B, T, D)
+        xp.multiply(n, w[:, K - 1], out=c)
+        for back in range(1, min(K, T)):
+            xp.multiply(n[:, : T - back], w[:, K - 1 - back], out=part[:, back:])
+            c[:, back:] += part[:, back:]
+        c += p["conv_bias"]
+        xp.maximum(c, 0, out=c)
+        tape.save(n, c)
+        r = tape.dropout(c, self.config.r_dropout, keep=True)
+        y = linear(r, p["c_weight"], p["c_bias"], tape)
+        tape.save(r)
+        return tape.dropout(y, self.config.r_dropout)
+
+    def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
+        return self._output(p, self._normed(p, x, tape), tape)
+
+    def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
+        B, T, D = dy.shape
+        dy = tape.dropout_backward(dy)
+        r = tape.pop()
+        g.product("c_weight", rows(r), rows(dy))
+        g.rows("c_bias", rows(dy))
+        dc = tape.dropout_backward(linear(dy, p["c_weight"].T, None, tape))
+        n, c = tape.pop()
+        dc = xp.multiply(dc, c > 0, out=tape.empty(B, T, D))
+        g.rows("conv_bias", rows(dc))
+        dn = self._convolve_backward(p, dc, n, tape, g)
+        dz, dgamma, dbeta = layer_norm_backward(rows(dn), p["norm_gamma"], tape)
+        g.add("norm_gamma", dgamma)
+        g.add("norm_beta", dbeta)
+        x, kv = tape.pop()
+        dz = dz.reshape(B, T, D)
+        dkv = tape.empty(B, T, 2 * D)
+        xp.multiply(dz, kv[..., D:], out=dkv[..., :D])
+        dkv[..., :D] *= 1 / self.config.r_temp
+        xp.multiply(dz, kv[..., :D], out=dkv[..., D:])
+        g.product("kv_weight", rows(x), rows(dkv))
+        return linear(dkv, p["kv_weight"].T, None, tape)
+
+    def _convolve_backward(self, p: Weights, dc: Array, n: Array, tape: Tape, g: LayerGradients) -> Array:
+        B, T, D = dc.shape
+        K, w = self.config.s_kernel, p["conv_weight"]
+        dn, part, dw = tape.empty(B, T, D), tape.empty(B, T, D), xp.zeros((D, K), dc.dtype)
+        xp.multiply(dc, w[:, K - 1], out=dn)
+        for back in range(min(K, T)):
+            later, earlier, room = dc[:, back:], n[:, : T - back], part[:, : T - back]
+            dw[:, K - 1 - back] = xp.multiply(later, earlier, out=room).sum((0, 1))
+            if back:
+                xp.multiply(later, w[:, K - 1 - back], out=room)
+                dn[:, : T - back] += room
+        g.add("conv_weight", dw)
+        return dn
+
+    def state(self, batch: int) -> State:
+        return State(n=xp.zeros((batch, self.config.s_kernel - 1, self.config.n_emb), self.dtype))
+
+    def step(self, p: Weights, x: Array, state: State) -> Array:
+        D, K = x.shape[-1], self.config.s_kernel
+        kv = x @ p["kv_weight"]
+        z = kv[:, :D] * kv[:, D:]
+        z *= 1 / self.config.r_temp
+        n = layer_norm(z, p["norm_gamma"], p["norm_beta"], Tape(self.arena, self.dtype))
+        w = p["conv_weight"]
+        c = n * w[:, K - 1]
+        c += p["conv_bias"]
+        if K > 1:  # row t mod (K-1) of the ring holds n_t; the weights are turned to fit
+            order = (state.position - 1 - xp.arange(K - 1)) % (K - 1)
+            c += (state.n[:, order] * w[:, K - 2 :: -1].T).sum(1)
+            state.n[:, state.position % (K - 1)] = n
+        state.position += 1
+        y = xp.maximum(c, 0, out=c) @ p["c_weight"]
+        y += p["c_bias"]
+        return y
+
+    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
+        if state.position:
+            return super().prefill(p, x, state, tape)
+        n, T, K = self._normed(p, x, tape), x.shape[1], self.config.s_kernel
+        for t in range(max(0, T - K + 1), T):
+            state.n[:, t % (K - 1)] = n[:, t]
+        state.position = T
+        return self._output(p, n, tape)

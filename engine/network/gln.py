@@ -1,0 +1,61 @@
+"""Gated linear unit (Dauphin et al., arXiv 1612.08083).
+
+    y = drop((x·C + bc) ⊙ σ(x·G + bg))
+
+Parameters 2·D² + 2·D. Forward FLOPs 4·T·D². No decode state.
+"""
+
+from __future__ import annotations
+
+from engine import registry
+from engine.backend import Array, xp
+from engine.config import Config
+from engine.functional import sigmoid
+from engine.parameters import LayerGradients, Tensor, columns, stretches
+from engine.tape import Tape
+from engine.variant import Pointwise, Weights, linear, rows
+
+
+@registry.network.register("gln", aliases=("lin",))
+class Gln(Pointwise):
+    """Gated linear unit; see the module."""
+
+    @classmethod
+    def tensors(cls, config: Config) -> list[Tensor]:
+        D = config.n_emb
+        return [Tensor("cg_weight", (D, 2 * D), parts=columns(c_weight=D, g_weight=D)),
+                Tensor("cg_bias", (2 * D,), "zeros", stretches(c_bias=D, g_bias=D), optional=True)]
+
+    @classmethod
+    def file_order(cls, config: Config) -> list[str]:
+        return ["c_weight", "c_bias", "g_weight", "g_bias"]
+
+    @classmethod
+    def flops(cls, config: Config, tokens: int) -> float:
+        return 4 * tokens * config.n_emb**2
+
+    @classmethod
+    def saved(cls, config: Config, tokens: int) -> int:
+        return tokens * config.n_emb * (3 + bool(config.r_dropout))
+
+    def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
+        cg = linear(rows(x), p["cg_weight"], p["cg_bias"], tape)  # (N, 2D)
+        D = x.shape[-1]
+        sigmoid(cg[:, D:], out=cg[:, D:])
+        y = tape.empty(len(cg), D)
+        xp.multiply(cg[:, :D], cg[:, D:], out=y)
+        tape.save(x, cg)
+        return tape.dropout(y, self.config.r_dropout).reshape(x.shape)
+
+    def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
+        dy = tape.dropout_backward(rows(dy))
+        x, cg = tape.pop()
+        D = x.shape[-1]
+        dcg = tape.empty(*cg.shape)
+        xp.multiply(dy, cg[:, D:], out=dcg[:, :D])
+        slope = xp.subtract(1.0, cg[:, D:], out=dcg[:, D:])  # dσ = σ(1 - σ)
+        slope *= cg[:, :D]
+        slope *= dcg[:, :D]
+        g.product("cg_weight", rows(x), dcg)
+        g.rows("cg_bias", dcg)
+        return linear(dcg, p["cg_weight"].T, None, tape).reshape(x.shape)

@@ -1,0 +1,105 @@
+"""A network that mixes over time: an attention-free transformer with a query gate (Zhai et al., arXiv 2105.14103,
+without position biases).
+
+    gate = σ(x·Wq);  k = clip(x·Wk, ±20), v = x·Wv
+    s_t = Σ_{i≤t} e^{k_i} v_i / Σ_{i≤t} e^{k_i}                    per channel
+    y = drop((gate ⊙ drop(s))·Wc + bc)
+
+It has decode state, causality and reset like an attention. The gradient is zero where the clip acts.
+Parameters 4·D² + D. Forward FLOPs 8·T·D² + 140·T·D. Decode state: 2·D numbers.
+"""
+
+from __future__ import annotations
+
+from engine import registry
+from engine.backend import Array, xp
+from engine.config import Config
+from engine.functional import sigmoid
+from engine.parameters import LayerGradients, Tensor, columns
+from engine.scan import average, average_backward, average_one
+from engine.tape import Tape
+from engine.variant import State, Variant, Weights, linear, rows
+
+
+@registry.network.register("nft")
+class Nft(Variant):
+    """Gated average over time; see the module."""
+
+    mixes_time = True
+
+    @classmethod
+    def tensors(cls, config: Config) -> list[Tensor]:
+        D = config.n_emb
+        return [Tensor("qkv_weight", (D, 3 * D), parts=columns(q_weight=D, k_weight=D, v_weight=D)),
+                Tensor("c_weight", (D, D), "residual"), Tensor("c_bias", (D,), "zeros", optional=True)]
+
+    @classmethod
+    def flops(cls, config: Config, tokens: int) -> float:
+        return tokens * config.n_emb * (8 * config.n_emb + 140)
+
+    @classmethod
+    def saved(cls, config: Config, tokens: int) -> int:
+        return tokens * config.n_emb * (8 + 3 * bool(config.r_dropout))
+
+    @classmethod
+    def kept(cls, config: Config) -> int:
+        return 2 * config.n_emb
+
+    def _average(self, p: Weights, x: Array, tape: Tape) -> tuple[Array, Array, Array, Array]:
+        """(gate, s, sums, weights)."""
+        D = x.shape[-1]
+        qkv = linear(x, p["qkv_weight"], None, tape)  # (B, T, 3D)
+        gate, k = tape.empty(*x.shape), tape.empty(*x.shape)
+        sigmoid(qkv[..., :D], out=gate)
+        k[...] = qkv[..., D : 2 * D]
+        return gate, *average(k, qkv[..., 2 * D :], tape)
+
+    def _output(self, p: Weights, x: Array, gate: Array, s: Array, tape: Tape) -> Array:
+        s = tape.dropout(s, self.config.r_dropout, keep=True)
+        h = tape.empty(*s.shape)
+        xp.multiply(gate, s, out=h)
+        y = linear(h, p["c_weight"], p["c_bias"], tape)
+        tape.save(x, gate, s, h)
+        return tape.dropout(y, self.config.r_dropout)
+
+    def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
+        gate, s, _, _ = self._average(p, x, tape)
+        return self._output(p, x, gate, s, tape)
+
+    def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
+        B, T, D = dy.shape
+        dy = tape.dropout_backward(dy)
+        x, gate, s, h = tape.pop()
+        g.product("c_weight", rows(h), rows(dy))
+        g.rows("c_bias", rows(dy))
+        dh, dqkv = linear(dy, p["c_weight"].T, None, tape), tape.empty(B, T, 3 * D)
+        dq = xp.subtract(1.0, gate, out=dqkv[..., :D])  # dσ = σ(1 - σ)
+        dq *= gate
+        dq *= s
+        dq *= dh
+        dh *= gate
+        dqkv[..., D : 2 * D], dqkv[..., 2 * D :] = average_backward(tape.dropout_backward(dh), tape)
+        g.product("qkv_weight", rows(x), rows(dqkv))
+        return linear(dqkv, p["qkv_weight"].T, None, tape)
+
+    def state(self, batch: int) -> State:
+        shape = (batch, self.config.n_emb)
+        return State(sums=xp.zeros(shape, self.dtype), weights=xp.zeros(shape, self.dtype))
+
+    def step(self, p: Weights, x: Array, state: State) -> Array:
+        D = x.shape[-1]
+        qkv = x @ p["qkv_weight"]
+        h = sigmoid(qkv[:, :D])
+        h *= average_one(qkv[:, D : 2 * D], qkv[:, 2 * D :], state.sums, state.weights)
+        y = h @ p["c_weight"]
+        y += p["c_bias"]
+        state.position += 1
+        return y
+
+    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
+        if state.position:
+            return super().prefill(p, x, state, tape)
+        gate, s, sums, weights = self._average(p, x, tape)
+        state.sums[...], state.weights[...] = sums[:, -1], weights[:, -1]
+        state.position = x.shape[1]
+        return self._output(p, x, gate, s, tape)

@@ -1,0 +1,74 @@
+"""Sums over time. Shapes (B, T, D); time is walked in blocks, inside which a triangular product adds up."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from engine.backend import Array, xp
+from engine.tape import Tape
+
+_BLOCK = 32
+CLIP = 20.0
+
+
+@lru_cache(maxsize=16)
+def _triangle(n: int, dtype: object, module: object) -> Array:
+    return xp.tril(xp.ones((n, n), dtype))
+
+
+def running_sum(x: Array, tape: Tape, reverse: bool = False) -> Array:
+    """Σ of x up to and including each time, or with `reverse` from each time on."""
+    B, T, D = x.shape
+    out = tape.empty(B, T, D)
+    starts = range(0, T, _BLOCK)
+    for start in reversed(starts) if reverse else starts:
+        end = min(start + _BLOCK, T)
+        ones = _triangle(end - start, x.dtype, xp._module)
+        xp.matmul(ones.T if reverse else ones, x[:, start:end], out=out[:, start:end])
+        if reverse and end < T:
+            out[:, start:end] += out[:, end : end + 1]
+        elif not reverse and start:
+            out[:, start:end] += out[:, start - 1 : start]
+    return out
+
+
+def average(k: Array, v: Array, tape: Tape) -> tuple[Array, Array, Array]:
+    """y_t = Σ_{i≤t} e^{k_i} v_i / Σ_{i≤t} e^{k_i} per channel, k clipped to ±20: (y, sums, weights). k is overwritten.
+
+    The clip bounds e^k to [2e-9, 5e8], so the plain sums of a million tokens stay far inside float32; a running maximum
+    would guard against nothing. Zhai et al., arXiv 2105.14103, without queries and position biases.
+    """
+    inside = tape.empty(*k.shape, dtype=bool)
+    xp.less(abs(k), CLIP, out=inside)
+    w = xp.exp(xp.clip(k, -CLIP, CLIP, out=k), out=k)
+    y = tape.empty(*k.shape)
+    xp.multiply(w, v, out=y)
+    a, b = running_sum(y, tape), running_sum(w, tape)
+    xp.divide(a, b, out=y)
+    tape.save(w, v, b, y, inside)
+    return y, a, b
+
+
+def average_backward(dy: Array, tape: Tape) -> tuple[Array, Array]:
+    """(dk, dv): with r = reverse sum of dy/b and s = that of dy·y/b, dv = w·r and dk = w·(v·r - s), 0 where clipped."""
+    w, v, b, y, inside = tape.pop()
+    share = tape.empty(*dy.shape)
+    xp.divide(dy, b, out=share)
+    r = running_sum(share, tape, reverse=True)
+    share *= y
+    dk = running_sum(share, tape, reverse=True)
+    xp.multiply(v, r, out=share)
+    xp.subtract(share, dk, out=dk)
+    dk *= w
+    dk *= inside
+    r *= w
+    return dk, r
+
+
+def average_one(k: Array, v: Array, sums: Array, weights: Array) -> Array:
+    """The average after one more token; k, v (B, D). Advances sums and weights (B, D) in place; k is overwritten."""
+    w = xp.exp(xp.clip(k, -CLIP, CLIP, out=k), out=k)
+    weights += w
+    w *= v
+    sums += w
+    return sums / weights
