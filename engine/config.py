@@ -25,6 +25,7 @@ class Parameter:
     kind: "choice", "int", "float" or "bool". `words` are values that may stand in place of a number ("auto").
     step: how a form changes it: "pow2" doubles and halves, otherwise the number that is added.
     owner: "attention" or "network" if only variants that name it in their `parameters` use it.
+    absent: what a file of the earlier program means that lacks it, where that is not the default.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Parameter:
     step: float | str = 1
     aliases: tuple[str, ...] = ()
     owner: str | None = None
+    absent: Any = None
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -165,7 +167,7 @@ _ALL: tuple[Parameter, ...] = (
     Parameter("n_groups", "int", 4, "Number of groups the width is cut into; divides n_emb.", size="more are smaller",
               speed="more are faster", low=1, high=65536, step="pow2", owner="network"),
     Parameter("ggl_shuffle", "bool", True, "Mix the groups by shuffling their channels.",
-              quality="lets groups exchange what they know", owner="network"),
+              quality="lets groups exchange what they know", owner="network", absent=False),
     Parameter("c_tokenizer", "choice", "char", "What a token is: one character, or one word or run of spaces.",
               group=TEXT, size="words need a larger table", quality="word needs much more text",
               options=registry.tokenizer.names),
@@ -189,7 +191,8 @@ _ALL: tuple[Parameter, ...] = (
               group=TRAINING, quality="cosine ends lower", options=_words("constant", "cosine")),
     Parameter("s_warmup", "float", "auto",
               "Steps that raise the learning rate from 0: none, auto, a fraction of all steps, or a count above 1.",
-              group=TRAINING, quality="auto avoids a bad start", low=0, high=10**9, words=("none", "auto"), step=10),
+              group=TRAINING, quality="auto avoids a bad start", low=0, high=10**9, words=("none", "auto"), step=10,
+              absent="none"),
     Parameter("r_dropout", "float", 0.0, "Share of values dropped at random in training.", group=TRAINING,
               speed="a little slower", quality="helps when a small text is read many times", low=0, high=0.95,
               step=0.05, aliases=("dropout",)),

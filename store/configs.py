@@ -44,7 +44,9 @@ def _supplied(raw: Mapping[str, Any]) -> dict[str, Any]:
     if str(given.get("c_device_cpu_cores")) == _ALL_CORES:
         given["c_device_cpu_cores"] = 0
     if "babytui_format" not in raw:
-        given.setdefault("s_warmup", "none")  # what the earlier program did before it had the parameter
+        for name, parameter in PARAMETERS.items():
+            if parameter.absent is not None:
+                given.setdefault(name, parameter.absent)
     return given
 
 

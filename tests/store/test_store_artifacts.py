@@ -241,3 +241,11 @@ def test_completions(ws):
     path.write_text('{"generation": 3}')
     with pytest.raises(FormatError, match="generation must be text"):
         artifacts.load_completion(ws, A)
+
+
+def test_what_the_earlier_program_means_by_a_missing_key():
+    from store.configs import import_config
+
+    old, ours = import_config({"c_network": "ggl"}, "config"), import_config({"babytui_format": 1}, "config")
+    assert (old.s_warmup, old.ggl_shuffle) == ("none", False)
+    assert (ours.s_warmup, ours.ggl_shuffle) == ("auto", True)
