@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from babytui.library import Baby, Generation
 
 PAINTS_PER_SECOND = 20
-RUSH = 20  # tokens between two paints from which the whole view scrolls each time: then half as often
+# From so many tokens between two paints the whole view scrolls with each of them; then it is painted less often, as
+# nobody reads that fast and a thin link carries it.
+RUSH, FLOOD = 20, 100
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Talk:
                 waiting.append(piece)
                 said.append(piece)
                 now = time.monotonic()
-                pause = (1 if len(waiting) < RUSH else 2) / PAINTS_PER_SECOND
+                pause = (1 if len(waiting) < RUSH else 2 if len(waiting) < FLOOD else 4) / PAINTS_PER_SECOND
                 if now - last >= pause and self._painted.is_set():
                     self._painted.clear()
                     pace = self._pace(generation)

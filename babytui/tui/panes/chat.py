@@ -65,7 +65,7 @@ class ChatPane(Pane):
     def compose(self) -> ComposeResult:
         with Container(id="chat-body"):
             with Vertical(id="chat-main"):
-                yield Transcript(margin=MARGIN, keep_lines=4000, placeholder=WELCOME, id="talk")
+                yield Transcript(margin=MARGIN, keep_lines=4000, placeholder=WELCOME, jump=4, id="talk")
                 yield Lines([[]], id="pace")
                 yield Prompt(id="prompt", placeholder="Once upon a time …")
             yield Sampling()

@@ -63,8 +63,12 @@ class Transcript(Roles, ScrollView, can_focus=True):
         Binding("j", "scroll_down", show=False),
     ]
 
-    def __init__(self, *, margin: int = 0, keep_lines: int = 2000, placeholder: str = "", id: str | None = None):
+    def __init__(self, *, margin: int = 0, keep_lines: int = 2000, placeholder: str = "", jump: int = 1,
+                 id: str | None = None):
+        """margin: cells before the text. keep_lines: how many lines are kept. jump: lines by which a full view moves
+        up; a stream that moves it line by line costs a whole view of bytes for each."""
         super().__init__(id=id)
+        self.jump = max(1, jump)
         self.margin_width = margin
         self.keep_lines = keep_lines
         self.placeholder = placeholder
@@ -127,6 +131,12 @@ class Transcript(Roles, ScrollView, can_focus=True):
         self.scroll_to(0, 0, animate=False, immediate=True)
         self.refresh()
 
+    def _extent(self) -> Size:
+        rows = len(self._rows)
+        if rows > self.size.height:
+            rows = -(-rows // self.jump) * self.jump
+        return Size(self._width, rows)
+
     @property
     def _width(self) -> int:
         return self.scrollable_content_region.width
@@ -142,7 +152,7 @@ class Transcript(Roles, ScrollView, can_focus=True):
         if len(self._rows) > self.keep_lines * 1.25:  # dropped in one go, so that it is rarely done
             self._prune()
             first = 0
-        self.virtual_size = Size(self._width, len(self._rows))
+        self.virtual_size = self._extent()
         if first == 0:
             self.refresh()
         else:
@@ -172,7 +182,7 @@ class Transcript(Roles, ScrollView, can_focus=True):
         follow = self._following or self.at_end
         if self._wrapped_at != self._room:
             self._rewrap()
-        self.virtual_size = Size(self._width, len(self._rows))
+        self.virtual_size = self._extent()
         self.refresh()
         if follow:
             self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)

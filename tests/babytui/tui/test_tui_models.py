@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from babytui.tui import backend
+from babytui.tui.app import PlaygroundApp
 from babytui.tui.panes.models import COLUMNS, fitting
 from babytui.tui.widgets.lines import Lines
+from store.workspace import Workspace
 
 
 async def ready(app: Any, pilot: Any, until: Any) -> Any:
@@ -104,3 +106,22 @@ async def test_a_broken_file_is_named_and_hides_nothing(playground: Any, until: 
         await pilot.press("c")
         await until(pilot, lambda: "JSON" in app.playground.chat.query_one("#pace").plain)
         assert any(row.name == "kitten" for row in models._shown)
+
+
+async def test_the_baby_in_the_box_talks_at_once(until: Any, model: str, workspace: Any, home: Any,
+                                                 monkeypatch: Any) -> None:
+    monkeypatch.setattr("babytui.workspace_choice.BOX", workspace.root)
+    app = PlaygroundApp(Workspace(home / "fresh"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        chat = app.playground.chat
+        await until(pilot, lambda: chat.baby is not None)
+        assert chat.guid == "baby"
+        await pilot.press(*"The", "enter")
+        await until(pilot, lambda: chat.last_reply())
+        await pilot.press("f4")
+        await until(pilot, lambda: [row.name for row in app.playground.models._shown] == ["baby"])
+        await pilot.press("d")
+        await until(pilot, lambda: any("stays" in n.message for n in app._notifications))
+        await pilot.press("enter")
+        await until(pilot, lambda: "n_emb" in getattr(app.screen.query("#info-config").first(), "plain", "")
+                    if app.screen.query("#info-config") else False)
