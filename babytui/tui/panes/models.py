@@ -126,7 +126,7 @@ class ModelsPane(Pane):
         columns = tuple(widths)
         cells = {guid: tuple(row[name] for name in columns) for guid, row in texts.items()}
         self.set_note(f"{len(rows)}" + (f" of {len(self._rows)} with '{word}'" if word else "")
-                      + (", F6 shows all columns" if len({*columns, "state"}) < len(COLUMNS) else ""))
+                      + (", ⏎ shows more" if len({*columns, "state"}) < len(COLUMNS) else ""))
         if list(cells) == list(self._drawn) and widths == self._widths:
             self._update(cells)
         else:

@@ -90,6 +90,7 @@ class TrainingPane(Pane):
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
         self.set_class(event.size.height < 18 and event.size.width >= 66, "-flat")
+        self.set_class(event.size.height < 19, "-low")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#log")

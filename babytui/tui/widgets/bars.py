@@ -59,8 +59,11 @@ class TopBar(Lines):
             left = [("babytui", "strong"), ("  " + self._workspace, "dim")]
         used = sum(cell_len(text) for text, _ in left)
         room = width - used - 2
-        status = self._status if cell_len(self._status) <= room else self._status[: max(0, room - 1)] + "…"
-        if room > 12 and status:
+        parts = self._status.split(" · ")
+        while parts and cell_len(" · ".join(parts)) > room:
+            parts.pop()
+        status = " · ".join(parts)
+        if status:
             left += [(" " * (width - used - cell_len(status)), "text"), (status, "accent")]
         self.set_lines([left])
 
