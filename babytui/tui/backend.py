@@ -220,6 +220,9 @@ def rows(workspace: Workspace, before: Any = None) -> tuple[list[Row], Any] | No
     if signature == before:
         return None
     found = [_row(entry, dict(states).get(entry.guid)) for entry in workspace.entries()]
+    for row in found:
+        if row.live:
+            _fill_in(row, runs.Run(workspace, row.guid))
     return found + shipped_rows(), signature
 
 
@@ -267,6 +270,23 @@ def _share(run: Run) -> str:
     steps = next((int(getattr(e, "step", 0)) for e in reversed(run.last_events(5)) if getattr(e, "step", 0)), 0)
     planned = run.plan.get("config", {}).get("n_steps") or 0
     return f"{min(1.0, steps / planned):.0%}" if planned else f"step {steps:,}"
+
+
+_told: dict[str, tuple[int | None, float | None, int | None]] = {}  # what live runs have said of themselves
+
+
+def _fill_in(row: Row, run: Run) -> None:
+    """A live run has no report yet: its size stands in its first event, its loss in its last evaluation."""
+    from engine.events import Evaluation, Start
+
+    parameters, loss, tokens = _told.get(row.guid, (None, None, None))
+    if parameters is None:
+        first, _ = run.events(0, 1 << 14)
+        parameters = next((event.parameters for event in first if isinstance(event, Start)), None)
+    for event in run.last_events(500):
+        if isinstance(event, Evaluation):
+            loss, tokens = event.validation_loss, event.tokens
+    _told[row.guid] = row.parameters, row.validation_loss, row.tokens = parameters, loss, tokens
 
 
 def _row(entry: Entry, state: str | None) -> Row:

@@ -8,7 +8,11 @@ from babytui.tui import backend
 from babytui.tui.app import PlaygroundApp
 from babytui.tui.panes.models import COLUMNS, fitting
 from babytui.tui.widgets.lines import Lines
-from store.workspace import Workspace
+from engine import events
+from store.atomic import write_json
+from store.journal import Journal
+from store.lock import Lock
+from store.workspace import Workspace, new_guid
 
 
 async def ready(app: Any, pilot: Any, until: Any) -> Any:
@@ -125,3 +129,22 @@ async def test_the_baby_in_the_box_talks_at_once(until: Any, model: str, workspa
         await pilot.press("enter")
         await until(pilot, lambda: "n_emb" in getattr(app.screen.query("#info-config").first(), "plain", "")
                     if app.screen.query("#info-config") else False)
+
+
+def test_a_live_run_shows_its_size_and_its_last_loss(workspace: Workspace) -> None:
+    guid = new_guid()
+    folder = workspace.run_dir(guid)
+    folder.mkdir(parents=True)
+    write_json(folder / "plan.json", {"guid": guid, "name": "live", "config": {"n_ctx": 8, "n_steps": 10}, "created": 1.0})
+    log = Journal(folder / "events.jsonl")
+    told = [events.Start(step=0, config={}, parameters=1234, vocab_size=9, steps=10, tokens_per_step=8, train_tokens=90,
+                         validation_tokens=10),
+            events.Evaluation(step=2, train_loss=2.0, validation_loss=1.5, tokens=16, seconds=0.1)]
+    for event in told:
+        log.append(event.to_dict())
+    log.close()
+    with Lock(folder / "lock"):
+        found = backend.rows(workspace)
+    assert found is not None
+    row = next(row for row in found[0] if row.guid == guid)
+    assert (row.live, row.parameters, row.validation_loss, row.tokens) == (True, 1234, 1.5, 16)
