@@ -135,7 +135,8 @@ def test_a_live_run_shows_its_size_and_its_last_loss(workspace: Workspace) -> No
     guid = new_guid()
     folder = workspace.run_dir(guid)
     folder.mkdir(parents=True)
-    write_json(folder / "plan.json", {"guid": guid, "name": "live", "config": {"n_ctx": 8, "n_steps": 10}, "created": 1.0})
+    plan = {"guid": guid, "name": "live", "config": {"n_ctx": 8, "n_steps": 10}, "created": 1.0}
+    write_json(folder / "plan.json", plan)
     log = Journal(folder / "events.jsonl")
     told = [events.Start(step=0, config={}, parameters=1234, vocab_size=9, steps=10, tokens_per_step=8, train_tokens=90,
                          validation_tokens=10),
