@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from engine.backend import Array, xp
+from engine.config import Config
 from engine.tape import Tape
+from engine.variant import State, Variant
 
 _BLOCK = 32
 CLIP = 20.0
@@ -72,3 +74,23 @@ def average_one(k: Array, v: Array, sums: Array, weights: Array) -> Array:
     w *= v
     sums += w
     return sums / weights
+
+
+class Averaging(Variant):
+    """What variants that average over time share: a decode state of one sum and one weight per channel."""
+
+    mixes_time = True
+
+    @classmethod
+    def kept(cls, config: Config) -> int:
+        return 2 * config.n_emb
+
+    def state(self, batch: int) -> State:
+        shape = (batch, self.config.n_emb)
+        return State(sums=xp.zeros(shape, self.dtype), weights=xp.zeros(shape, self.dtype))
+
+    @staticmethod
+    def fill(state: State, sums: Array, weights: Array) -> None:
+        """Bring the running sums (B, T, D) of a first prefill into the state."""
+        state.sums[...], state.weights[...] = sums[:, -1], weights[:, -1]
+        state.position = sums.shape[1]

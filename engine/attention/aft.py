@@ -16,16 +16,14 @@ from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.parameters import LayerGradients, Tensor, columns
-from engine.scan import average, average_backward, average_one
+from engine.scan import Averaging, average, average_backward, average_one
 from engine.tape import Tape
-from engine.variant import State, Variant, Weights, linear, rows
+from engine.variant import State, Weights, linear, rows
 
 
 @registry.attention.register("aft")
-class Aft(Variant):
+class Aft(Averaging):
     """Attention-free transformer; see the module."""
-
-    mixes_time = True
 
     @classmethod
     def tensors(cls, config: Config) -> list[Tensor]:
@@ -40,10 +38,6 @@ class Aft(Variant):
     @classmethod
     def saved(cls, config: Config, tokens: int) -> int:
         return tokens * config.n_emb * (6 + 2 * bool(config.r_dropout))
-
-    @classmethod
-    def kept(cls, config: Config) -> int:
-        return 2 * config.n_emb
 
     def _average(self, p: Weights, x: Array, tape: Tape) -> tuple[Array, Array, Array]:
         D = x.shape[-1]
@@ -75,10 +69,6 @@ class Aft(Variant):
         g.product("kv_weight", rows(x), rows(dkv))
         return linear(dkv, p["kv_weight"].T, None, tape)
 
-    def state(self, batch: int) -> State:
-        shape = (batch, self.config.n_emb)
-        return State(sums=xp.zeros(shape, self.dtype), weights=xp.zeros(shape, self.dtype))
-
     def step(self, p: Weights, x: Array, state: State) -> Array:
         D = x.shape[-1]
         kv = x @ p["kv_weight"]
@@ -92,6 +82,5 @@ class Aft(Variant):
         if state.position:
             return super().prefill(p, x, state, tape)
         s, sums, weights = self._average(p, x, tape)
-        state.sums[...], state.weights[...] = sums[:, -1], weights[:, -1]
-        state.position = x.shape[1]
+        self.fill(state, sums, weights)
         return self._output(p, x, s, tape)
