@@ -40,26 +40,29 @@ class Watch:
     def follow(self) -> int:
         """Show the run until it is over. 0, or 1 when it failed or died, or 130 when ctrl+c stopped or left it."""
         events_ = self._events()
-        interrupted = False
+        pressed = again = interrupted = False
         while True:
             try:
+                if pressed:
+                    answer = "s" if again else self._ask()
+                    pressed = False
+                    if answer == "b":
+                        self.left = True
+                        return 0 if sys.stdin.isatty() else 130
+                    if answer == "s":
+                        interrupted = True
+                        self.out.say("Stopping and keeping the model…")
+                        if self.run.alive:
+                            self.run.command("stop")
                 for event in events_:
                     self._show(event)
                     if isinstance(event, events.Alarm) and event.name == "disk" and not sys.stdin.isatty():
                         self.left = True  # nobody is here to make room: the run waits, this command does not
                         return 1
                 break
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # also while it is being asked: then it means stop
+                pressed, again = True, pressed or interrupted
                 events_ = self._events()  # a generator that was interrupted is over
-                answer = "s" if interrupted else self._ask()
-                if answer == "b":
-                    self.left = True
-                    return 0 if sys.stdin.isatty() else 130
-                if answer == "s":
-                    interrupted = True
-                    self.out.say("Stopping and keeping the model…")
-                    if self.run.alive:
-                        self.run.command("stop")
         self.out.clear()
         return self._verdict(interrupted)
 
@@ -93,11 +96,7 @@ class Watch:
         self.out.end_line()
         while True:
             print(QUESTION, end="", file=sys.stderr, flush=True)
-            try:
-                answer = sys.stdin.readline()
-            except KeyboardInterrupt:
-                print(file=sys.stderr)
-                return "s"
+            answer = sys.stdin.readline()
             if not answer:
                 return "b"  # the terminal is gone
             if answer.strip().lower()[:1] in ("s", "b", "c"):

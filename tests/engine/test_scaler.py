@@ -48,7 +48,10 @@ def test_training_in_halves_follows_training_in_single_precision(architecture):
     ours, theirs = (steps(trainer(d_type, architecture)) for d_type in ("fp16", "fp32"))
     assert len(ours) == len(theirs) == 60, "nothing overflows"
     difference = [abs(a.loss - b.loss) for a, b in zip(ours, theirs, strict=True)]
-    assert max(difference[:20]) < 0.03 and max(difference) < 0.15 < theirs[0].loss - theirs[-1].loss
+    # where the loss falls steeply, being a fraction of a step ahead already shows
+    ahead = np.mean([a.loss - b.loss for a, b in zip(ours[-10:], theirs[-10:], strict=True)])
+    assert max(difference[:5]) < 0.01 and abs(ahead) < 0.05
+    assert theirs[0].loss - theirs[-1].loss > 0.15
     assert max(difference) > 0, "they are different formats"
     assert ours[0].gradient_norm == pytest.approx(theirs[0].gradient_norm, rel=0.02), "it is that of the true gradient"
 
