@@ -33,7 +33,7 @@ def _commands():
         yield from (pytest.param(command, id=f"{page.stem}: {command}") for command in shown)
 
 
-@pytest.mark.parametrize("command", _commands())
+@pytest.mark.parametrize("command", list(_commands()))
 def test_commands_that_are_shown_can_be_called(command):
     words = shlex.split(command, comments=True)[1:]
     assert parse(words).action is not None
