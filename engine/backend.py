@@ -103,7 +103,7 @@ class Arena:
             return xp.empty(shape, dtype)
         key = (shape, dtype)
         for pair in self._kept.get(key, ()):
-            if _references(pair) == _UNUSED:
+            if _count(pair[0]) == _UNUSED[0] and _count(pair[1]) == _UNUSED[1]:
                 return pair[0]
         pair = _aligned(shape, dtype)
         self._trim(pair[1].nbytes)
@@ -141,7 +141,10 @@ def _aligned(shape: Sequence[int], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _references(pair: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
     """References to the array, and to its owner (which every view of the array holds)."""
-    return sys.getrefcount(pair[0]), sys.getrefcount(pair[1])
+    return _count(pair[0]), _count(pair[1])
+
+
+_count = sys.getrefcount
 
 
 _UNUSED = _references(_aligned((1,), np.float32))  # counted, not assumed: interpreters differ

@@ -69,6 +69,26 @@ class Sampler:
             p[p < self.min_p * p.max()] = 0
         return p / p.sum()
 
+    @property
+    def plain(self) -> bool:
+        """Whether only the temperature acts."""
+        return self.temperature > 0 and self.top_k == 0 and self.top_p == 1 and self.min_p == 0 and self.repetition == 1
+
+    def draw(self, logits: np.ndarray, context: Sequence[int], uniform: float) -> tuple[int, float]:
+        """(id, probability) of the token that the uniform number in [0, 1) falls on."""
+        if self.plain:
+            p = logits.astype(np.float64)
+            p -= np.maximum.reduce(p)
+            p /= self.temperature
+            np.exp(p, out=p)
+        else:
+            p = self.probabilities(logits, context)
+        below = np.add.accumulate(p)
+        chosen = int(below.searchsorted(uniform * below[-1], "right"))
+        if chosen >= len(p) or p[chosen] == 0:  # rounding at the very end of the last piece
+            chosen = int(np.flatnonzero(p)[-1])
+        return chosen, float(p[chosen] / below[-1])
+
 
 class Token(NamedTuple):
     """One generated token: its id, the probability it was drawn with, and the logits (V,) before any filter."""
@@ -147,10 +167,10 @@ def stream_batch(model: Model, prompt: Sequence[int], max_tokens: int, sampler: 
             logits = decoder.next(np.array([ids[-1] for ids in context]))
         tokens = []
         for row, rng, ids in zip(logits, draws, context, strict=True):
-            p = sampler.probabilities(row, ids[-model.config.n_ctx :] if sampler.repetition != 1 else ())
-            chosen = int(min(np.searchsorted(np.cumsum(p), rng.random(), "right"), np.flatnonzero(p)[-1]))
+            seen = ids[-model.config.n_ctx :] if sampler.repetition != 1 else ()
+            chosen, probability = sampler.draw(row, seen, rng.random())
             ids.append(chosen)
-            tokens.append(Token(chosen, float(p[chosen]), row))
+            tokens.append(Token(chosen, probability, row))
         yield tokens
 
 
