@@ -101,7 +101,7 @@ _INFERENCE = (
              "break is dropped)", metavar="PROMPT"),
     Argument("tokens", ("--tokens",), "int", "how many tokens to write at most", 500, metavar="N", low=1),
     Argument("temperature", ("--temperature",), "float", "below 1 is more predictable, 0 always takes the likeliest",
-             1.0, metavar="T", low=0, high=100),
+             0.8, metavar="T", low=0, high=100),
     Argument("top_k", ("--top-k",), "int", "choose among the K likeliest; 0 = all", 0, metavar="K", low=0),
     Argument("top_p", ("--top-p",), "float", "choose among the likeliest that together have this share", 1.0,
              metavar="P", low=0, high=1),

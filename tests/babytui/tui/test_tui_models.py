@@ -25,6 +25,8 @@ async def ready(app: Any, pilot: Any, until: Any) -> Any:
 async def test_a_model_is_listed_with_its_numbers(playground: Any, until: Any, model: str) -> None:
     async with playground(200, 60) as (app, pilot):
         models = await ready(app, pilot, until)
+        await pilot.press("f6")  # alone on the screen it has room for every column
+        await until(pilot, lambda: len(models.table.columns) == len(COLUMNS))
         row = next(row for row in models._shown if row.name == "kitten")
         cells = [str(cell) for cell in models.table.get_row(row.guid)]
         assert cells[0] == "kitten" and "mha+mlp pre" in cells and "cats" in cells and "newborn" in cells
