@@ -118,7 +118,7 @@ def test_suspending_and_coming_back_paints_everything(tmp_path: Path) -> None:
     try:
         tmux.keys(f"cd {ROOT} && clear && {sys.executable} -m babytui --workspace {tmp_path} --no-mouse",
                   "Enter")
-        before = tmux.wait_for(lambda s: "F5 Chat" in s and "temperature" in s)
+        before = tmux.wait_for(lambda s: "F5 Chat" in s and "tokens known" in s)  # when the baby is there, all rests
         tmux.keys("C-z")
         tmux.wait_for(lambda s: "Stopped" in s)
         tmux.keys("fg", "Enter")
