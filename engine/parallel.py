@@ -85,11 +85,27 @@ class Shared:
 
     def _map(self, size: int) -> mmap.mmap:
         if self.fd is None:
-            with tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
-                file.truncate(size)
-                self.fd = os.dup(file.fileno())
+            self.fd = _unlinked_file(size)
             weakref.finalize(self, os.close, self.fd)
         return mmap.mmap(self.fd, size)
+
+
+def _unlinked_file(size: int) -> int:
+    """A descriptor of a nameless file of `size` bytes, in memory if there is room. RunError when there is none.
+
+    The room is reserved now: touching a page that cannot be had later would kill the process without a word.
+    """
+    for folder in ("/dev/shm", None):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.truncate(size)
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size)
+                return os.dup(file.fileno())
+        except OSError:
+            continue
+    raise RunError(f"There is no room for {size / 2**20:.0f} MiB shared between processes in /dev/shm or "
+                   f"{tempfile.gettempdir()}; set c_device_cpu_cores to 1, or make room.")
 
 
 class Hand:

@@ -16,7 +16,7 @@ import pytest
 from architectures import VOCAB, tiny
 
 import engine
-from engine import data, events, registry
+from engine import data, events, parallel, registry
 from engine.errors import FormatError, RunError
 from engine.model import Model
 from engine.parallel import Team
@@ -238,3 +238,21 @@ def test_workers_end_when_their_parent_is_killed(how):
         parent.stdout.close()
         for worker in workers:
             os.close(worker)
+
+
+def test_without_room_in_memory_the_shared_file_lies_elsewhere(monkeypatch):
+    asked = 0
+
+    def full(descriptor, offset, size):
+        nonlocal asked
+        asked += 1
+        if asked < refused:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    refused = 2
+    os.close(parallel._unlinked_file(1 << 20))
+    assert asked == 2
+    asked, refused = 0, 3
+    with pytest.raises(RunError, match="no room for 1 MiB"):
+        parallel._unlinked_file(1 << 20)
