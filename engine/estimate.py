@@ -17,6 +17,7 @@ from engine.parameters import Gradients
 TOKENS_PER_PARAMETER = (20, 40)  # Hoffmann et al., arXiv 2203.15556, found about 20
 _NEXT_PROCESS = 0.8  # of the first one's speed
 _LOOKING = 1.1  # evaluations and samples
+_QUICK = 5e10  # FLOPs of a step that calibration may take
 _PASSES = 3.0  # a backward pass costs twice its forward pass
 
 
@@ -100,22 +101,19 @@ _speeds: dict[Any, float] = {}
 def calibrate(config: Config, seconds: float = 0.5) -> float:
     """FLOP/s of training steps of this width in one process, measured on one layer for about half a second.
 
-    The figure is kept for the process, per architecture, width and format. A step that would need more than 1 GiB is
-    measured with a smaller batch.
+    The figure is kept for the process, per architecture, width and format. What would take too much memory or time is
+    measured on a smaller one of its kind.
     """
-    batch = config.batch_size
-    while batch > 1 and _training_bytes(config.replace(n_layers=1, batch_size=batch), 65, 0, 0) > 1 << 30:
-        batch //= 2
-    small = config.replace(n_layers=1, batch_size=batch)
+    small = _stand_in(config)
     key = tuple(small.values[name] for name in ("c_attention", "c_network", "n_emb", "head_size", "n_heads", "n_ctx",
                                                 "batch_size", "d_type", "r_dropout", "c_device"))
     if key not in _speeds:
         model = Model.create(small, 65)
         gradients = Gradients(model.params)
         optimizer = AdamW(model.params, config.r_decay)
-        ids = backend.random(1, "calibrate").integers(0, 65, (batch, config.n_ctx + 1))
+        ids = backend.random(1, "calibrate").integers(0, 65, (small.batch_size, small.n_ctx + 1))
         inputs, targets = backend.xp.asarray(ids[:, :-1]), backend.xp.asarray(ids[:, 1:])
-        flops = _PASSES * batch * forward_flops(small, 65, config.n_ctx)
+        flops = _PASSES * small.batch_size * forward_flops(small, 65, small.n_ctx)
         best, spent = float("inf"), 0.0
         while spent < seconds:
             begun = time.perf_counter()
@@ -127,6 +125,25 @@ def calibrate(config: Config, seconds: float = 0.5) -> float:
             best = min(best, took)
         _speeds[key] = flops / best
     return _speeds[key]
+
+
+def _stand_in(config: Config) -> Config:
+    """One layer of `config`, smaller in batch, then context, then width until a step is quick and takes < 1 GiB."""
+    small = config.replace(n_layers=1, s_stride="auto")
+    while True:
+        weights = sum(t.size for t in tensors(small, 65))
+        step = _PASSES * small.batch_size * forward_flops(small, 65, small.n_ctx)
+        if _training_bytes(small, 65, weights, weights) <= 1 << 30 and step <= _QUICK:
+            return small
+        if small.batch_size > 1:
+            small = small.replace(batch_size=small.batch_size // 2)
+        elif small.n_ctx > 64:
+            small = small.replace(n_ctx=small.n_ctx // 2)
+        elif small.n_emb > 16 or small.head_size > 16:
+            small = small.replace(n_emb=max(16, small.n_emb // 2), head_size=max(16, small.head_size // 2), n_heads=1,
+                                  n_kv_heads=0, n_groups=1, n_rank=1)
+        else:
+            return small
 
 
 def _variants(config: Config) -> tuple[Any, Any]:

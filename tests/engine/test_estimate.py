@@ -263,3 +263,11 @@ def test_presets_can_be_estimated(name):
     found = estimate(preset(name), vocab_size=65, text_tokens=1_115_394)
     assert found.parameters == counted_by_hand(preset(name), 65) and found.steps > 0
     json.dumps(found.__dict__)
+
+
+@pytest.mark.parametrize("values", [{"n_emb": 65536, "head_size": 65536, "n_layers": 100}, {"n_ctx": 1 << 20},
+                                    {"batch_size": 65536}, {"n_ctx": 4096, "n_emb": 2048, "head_size": 2048}])
+def test_calibration_of_what_does_not_fit_is_made_on_something_that_does(values):
+    small = estimates._stand_in(Config.read(values))
+    assert estimate(small).training_bytes < 2**30 + 2**24 and small.n_layers == 1
+    assert estimate(small).flops_per_step < 6e10
