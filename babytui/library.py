@@ -199,7 +199,7 @@ def load(reference: str = "last", workspace: str | os.PathLike[str] | Workspace 
     config = artifacts.load_config(home, guid)
     vocab, kind = artifacts.load_vocabulary(home, guid)
     tokenizer = registry.tokenizer.get(kind or config.c_tokenizer)(vocab)
-    model = Model.from_arrays(config, artifacts.load_model(home, guid))
+    model = Model.from_arrays(config, artifacts.load_model(home, guid), source=home.find("model", guid).name)
     return Baby(model, tokenizer, guid=guid, name=entry.name, workspace=home)
 
 

@@ -67,7 +67,7 @@ def parameters_of(raw: Mapping[str, Any]) -> dict[str, Any]:
     For lists: choices are not checked against the variants that exist, which would import them.
     """
     found: dict[str, Any] = {}
-    for key, value in _supplied(raw).items():
+    for key, value in (_supplied(raw) if raw else {}).items():
         parameter = PARAMETERS.get(ALIASES.get(key, key))
         if parameter is None or (parameter.name in found and key != parameter.name):
             continue
