@@ -7,143 +7,33 @@ memory it takes is that of the arrays.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import orjson
 
-from engine.config import shown
-from engine.errors import FormatError
-from store.atomic import explain, replacing, shown_path
-from store.reading import BOM, MAX_DEPTH, STRING, check_depth, open_regular
+from engine.errors import FormatError, shown
+from store.atomic import explain, shown_path
+from store.model_writing import MAX_DIMS, NAME, is_tensor, write_model
+from store.reading import BOM, MAX_DEPTH, STRING, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
 
+__all__ = ["is_tensor", "read_model", "read_shapes", "write_model"]
+
 LIMIT = 4 << 30  # bytes of a file that is read
-MAX_DIMS = 4  # hda_delta_scale is (1, h, 1, 1)
-_NUMBERS = 1 << 18  # written at once
 _PIECE = 1 << 16  # bytes parsed at once
 _BLOCK = 1 << 20  # bytes read at once
 _PLAIN = 1 << 22  # bytes of a value that is no tensor: lists cost 20 times their text
-_NAME = 1 << 10  # bytes of a name
 _KEYS = 1 << 18
 _PARTS = 1 << 18  # lists of a tensor with more than 2 dimensions: each costs 30 times its text
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _SCALAR = re.compile(rb"[^,}\]\[{\" \t\r\n]++")
 _TOKEN = re.compile(STRING.pattern + rb"|[\[\]{}\"]", re.DOTALL)  # a lone quote begins text that is not all there
-_TENSOR = re.compile(r"(wte|wpe|ln_f|lm_head|block_[0-9]+)_", re.ASCII)
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
-
-
-def is_tensor(name: str) -> bool:
-    """Whether a key names a weight or a constant of the model. Other keys may hold anything."""
-    return _TENSOR.match(name) is not None
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
-def write_model(path: str | Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays (any float type, up to 4 dimensions), numbers and None, in the order of `arrays`.
-
-    Every number becomes the shortest text that reads back to the same number in its own type.
-    Keys that name no tensor may also hold plain data. FormatError names the first value that cannot be written (not
-    finite, empty, of another type), and then nothing is written; StoreError when the disk refuses.
-    """
-    path = Path(path)
-    for name, value in arrays.items():
-        _check(path, name, value)
-    with replacing(path) as file:
-        start = b"{\n"
-        for name, value in arrays.items():
-            file.write(start + orjson.dumps(name) + b": ")
-            file.writelines(_text(value))
-            start = b",\n"
-        file.write(b"\n}\n" if arrays else b"{}\n")
-
-
-def _check(path: Path, name: str, value: Any) -> None:
-    """FormatError unless the value can be written."""
-    import numpy as np
-
-    problem = ""
-    if not isinstance(name, str) or not 0 < len(name.encode(errors="replace")) <= _NAME - 2 or not name.isprintable():
-        problem = f"is not a name of 1 to {_NAME - 2} printable characters"
-    elif isinstance(value, (np.ndarray, np.generic)):
-        if value.dtype.kind not in "fiu" or value.dtype.itemsize > 8:
-            problem = f"holds {value.dtype}, not numbers of at most 64 bits"
-        elif value.size == 0:
-            problem = f"is empty, its shape is {value.shape}"
-        elif value.ndim > MAX_DIMS:
-            problem = f"has {value.ndim} dimensions, more than {MAX_DIMS}"
-        elif value.dtype.kind == "f" and not np.isfinite(value).all():
-            problem = "holds a number that is not finite"
-    elif is_tensor(name) and (isinstance(value, bool) or not isinstance(value, (int, float, type(None)))):
-        problem = f"is {type(value).__name__}, not an array, a number or None"
-    else:
-        try:
-            check_depth(_plain(value), path.name)
-        except (TypeError, ValueError, RecursionError, FormatError) as error:
-            problem = f"cannot be written ({error})"
-    if problem:
-        raise FormatError(f"{shown_path(path.name)} was not written: {shown(str(name))} {problem}.")
-
-
-def _plain(value: Any) -> bytes:
-    """JSON of plain data. ValueError for what is not finite."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _text(value: Any) -> Iterator[bytes | memoryview]:
-    """The JSON text of a value, in pieces."""
-    import numpy as np
-
-    if not isinstance(value, (np.ndarray, np.generic)):
-        yield _plain(value)
-        return
-    value = value.astype(value.dtype.newbyteorder("="), copy=False)
-    if value.dtype == np.float16:
-        yield _halves_text(value)
-        return
-    if value.ndim == 0:
-        yield orjson.dumps(value[()], option=_OPTIONS)
-        return
-    rows = max(1, _NUMBERS * value.shape[0] // value.size)
-    yield b"["
-    for i in range(0, value.shape[0], rows):
-        text = orjson.dumps(np.ascontiguousarray(value[i:i + rows]), option=_OPTIONS)
-        yield b"," if i else b""
-        yield memoryview(text)[1:-1]
-    yield b"]"
-
-
-@lru_cache(maxsize=1)
-def _halves() -> list[bytes]:
-    """The shortest text of every half: a file of halves takes a third less than one of their float32 values."""
-    import numpy as np
-
-    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    return [str(value).encode() for value in values]
-
-
-def _halves_text(value: np.ndarray) -> bytes:
-    import numpy as np
-
-    if value.ndim == 0:
-        return _halves()[int(value[()].view(np.uint16))]
-    if value.ndim == 1:
-        texts = _halves()
-        return b"[" + b",".join([texts[i] for i in np.ascontiguousarray(value).view(np.uint16).tolist()]) + b"]"
-    return b"[" + b",".join(map(_halves_text, value)) + b"]"
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def read_model(path: str | Path, limit: int = LIMIT, dtype: str = "float32") -> dict[str, Any]:
@@ -251,10 +141,10 @@ class _Reader:
     def key(self) -> str:
         if self.peek() != b'"':
             self.broken()
-        stop = self.window(_NAME)
+        stop = self.window(NAME)
         match = STRING.match(self.buf, self.pos, stop)
         if match is None:
-            self.fail(f"has a key that is cut off or longer than {_NAME} bytes")
+            self.fail(f"has a key that is cut off or longer than {NAME} bytes")
         self.pos = match.end()
         name = self.loads(match[0])
         return str(name)
@@ -281,7 +171,7 @@ class _Reader:
             self.broken()
         if first in b'"{tf':
             self.fail(f"is {_WORDS[first]}, not a list of numbers, a number or null")
-        stop = self.window(_NAME)
+        stop = self.window(NAME)
         match = _SCALAR.match(self.buf, self.pos, stop)
         number = self.loads(match[0] if match else b"")
         self.pos = match.end() if match else self.pos

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.errors import FormatError, NotFound
-from store import model_file
+from store import model_file, model_writing
 from store.atomic import StoreError
 from store.model_file import is_tensor, read_model, read_shapes, write_model
 
@@ -67,7 +67,7 @@ def test_float32_is_written_as_its_shortest_text(path):
 
 
 def test_any_layout_is_written_and_blocks_join(path, monkeypatch):
-    monkeypatch.setattr(model_file, "_NUMBERS", 10)
+    monkeypatch.setattr(model_writing, "_NUMBERS", 10)
     a = np.arange(60, dtype=np.float32).reshape(12, 5)
     arrays = {"wte_weight": a, "wpe_weight": a.T, "ln_f_gamma": a[::-2, 1], "lm_head_weight": np.asfortranarray(a),
               "block_0_x": a.astype(">f4"), "block_0_scale": np.float32(0.1), "block_0_n": np.int64(3),
