@@ -73,6 +73,7 @@ class Lines(Roles, Widget):
         super().__init__(id=id, classes=classes)
         self._lines: list[Line] = lines or []
         self._build: Callable[[int], list[Line]] | None = None
+        self._width = -1  # for which the lines were built
 
     @property
     def lines(self) -> list[Line]:
@@ -85,12 +86,13 @@ class Lines(Roles, Widget):
 
     def show(self, build: Callable[[int], list[Line]]) -> None:
         """Shows what `build` gives for the present width, and again for every other width."""
-        self._build = build
-        self.set_lines(build(self.size.width))
+        self._build, self._width = build, self.size.width
+        self.set_lines(build(self._width))
 
     def on_resize(self, event: events.Resize) -> None:
         if self._build is not None:
-            self.set_lines(self._build(self.size.width))
+            self._width = self.size.width
+            self.set_lines(self._build(self._width))
 
     def set_lines(self, lines: list[Line]) -> None:
         """Shows these lines instead."""
@@ -111,6 +113,8 @@ class Lines(Roles, Widget):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
+        if self._build is not None and self._width != width:  # painted in its new size before it was told of it
+            self._lines, self._width = self._build(width), width
         if y >= min(len(self._lines), self.size.height):
             return Strip.blank(width, self.rich_style)
         return self.strip_of(self._lines[y], width)

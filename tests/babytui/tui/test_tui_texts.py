@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
+from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.transcript import Transcript
 from babytui.tui.wrap import wrap
 
@@ -71,3 +72,18 @@ async def test_resizing_wraps_again_and_markup_is_inert() -> None:
         await pilot.resize_terminal(30, 10)
         await pilot.pause()
         assert len(view.plain.splitlines()) > wide
+
+
+async def test_lines_are_painted_for_the_width_they_have() -> None:
+    """A hidden pane is 0 cells wide; when it is shown, it may be painted before the resize event arrives."""
+
+    class OneWidget(App[None]):
+        def compose(self) -> ComposeResult:
+            yield Lines(id="lines")
+
+    async with OneWidget().run_test(size=(50, 10)) as pilot:
+        widget = pilot.app.query_one(Lines)
+        widget.show(lambda width: [[("wide" if width >= 40 else "narrow", "text")]])
+        await pilot.pause()
+        widget._lines, widget._width = [[("narrow", "text")]], 0  # as it was left when it was hidden
+        assert widget.render_line(0).text.rstrip() == "wide"
