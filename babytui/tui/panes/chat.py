@@ -145,9 +145,15 @@ class ChatPane(Pane):
         """Shows the symbols that the model does not know, before they are sent."""
         missing = self._missing(self.prompt.text)
         if missing:
-            self._say(f"not in its vocabulary: {missing} · Enter twice sends without them", "warn")
+            self._warn_of(missing)
         elif not self.writing and self.query_one("#pace", Lines).plain.startswith("not in"):
             self._say("")
+
+    def _warn_of(self, missing: str) -> None:
+        """Names the unknown symbols; what to press depends on whether Enter has been pressed for this text."""
+        asked = self._skip_for == self.prompt.text
+        self._say(f"not in its vocabulary: {missing} · "
+                  + ("Enter again skips them" if asked else "Enter twice sends without them"), "warn")
 
     def _missing(self, text: str) -> str:
         if self.baby is None or not text:
@@ -169,7 +175,7 @@ class ChatPane(Pane):
         missing = self._missing(text)
         if missing and self._skip_for != text:
             self._skip_for = text
-            self._say(f"not in its vocabulary: {missing} · Enter again skips them", "warn")
+            self._warn_of(missing)
             return
         self._send(text)
 
