@@ -7,6 +7,15 @@ from math import cos, pi
 from engine.config import Config
 
 FLOOR = 0.1  # a cosine ends at this share of r_learn
+PROJECTED_FROM = 5  # steps, before which their speed says little
+
+
+def planned_steps(steps: int, step: int, seconds: float, time_budget: float | None) -> int:
+    """The steps that a run is going to make: `steps`, or fewer when `step` steps in `seconds` show that its time (in
+    seconds) ends before, so that a schedule reaches its end together with the time."""
+    if time_budget is None or step < PROJECTED_FROM or seconds <= 0:
+        return steps
+    return min(steps, max(step + 1, round(step * (time_budget / seconds))))
 
 
 def warmup_steps(config: Config, steps: int) -> int:

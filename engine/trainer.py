@@ -59,6 +59,8 @@ class Trainer:
         self._losses: list[float] = []
         self._bad = 0
         self._rises = 0
+        self._looked = 0  # the step of the last evaluation
+        self._length = None if time_budget is not None else self.steps  # that decides how much an evaluation reads
         self._due: list[str] = list(_LOOK)  # what is still to be told about the present step
         self._recent: list[tuple[float, int]] = []
         self._stopping = False
@@ -72,16 +74,21 @@ class Trainer:
         self._stopping = True
 
     @property
+    def planned(self) -> int:
+        """Steps that the run is going to make: the plan, or what its time allows at the speed so far."""
+        return schedule.planned_steps(self.steps, self.step, self.seconds, self.time_budget)
+
+    @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return schedule.learning_rate(self.config, self.step, self.steps) * self.rate_factor + self.rate_added
+        return schedule.learning_rate(self.config, self.step, self.planned) * self.rate_factor + self.rate_added
 
     def set_learning_rate(self, rate: float) -> None:
         """Make `rate` the learning rate of the next step; the schedule goes on from there in proportion.
 
         Where the schedule plans 0, `rate` is added to it instead.
         """
-        planned = schedule.learning_rate(self.config, self.step, self.steps)
+        planned = schedule.learning_rate(self.config, self.step, self.planned)
         self.rate_factor, self.rate_added = (rate / planned, 0.0) if planned else (1.0, rate)
 
     @property
@@ -100,6 +107,7 @@ class Trainer:
             "rate_added": self.rate_added, "updates": self.team.updates,
             "scaler": self.scaler.state(), "losses": list(self._losses), "train_loss": self.train_loss,
             "validation_loss": self.validation_loss, "rises": self._rises, "bad": self._bad, "due": list(self._due),
+            "looked": self._looked, "length": self._length,
             "config": self.config.to_dict(extra=False),
         }
 
@@ -122,6 +130,8 @@ class Trainer:
         self.scaler.restore(meta["scaler"])
         self._losses, self.train_loss = list(meta["losses"]), meta["train_loss"]
         self.validation_loss, self._rises, self._bad = meta["validation_loss"], int(meta["rises"]), int(meta["bad"])
+        self._looked = int(meta["looked"]) if "looked" in meta else self.step - self.step % self._apart
+        self._length = meta.get("length", self._length)
 
     # The run ----------------------------------------------------------------------------------------------------------
 
@@ -176,8 +186,8 @@ class Trainer:
             self._losses.append(loss)
             self._bad = 0
         self.step += 1
-        if self.step % max(1, self.steps // EVALUATIONS) == 0:
-            self._due = list(_LOOK)
+        if self.step - self._looked >= self._apart:
+            self._due, self._looked = list(_LOOK), self.step
         took = time.perf_counter() - begun
         self.seconds += took
         self._recent = [*self._recent[-19:], (took, self.config.batch_size * self.config.n_ctx)]
@@ -189,6 +199,11 @@ class Trainer:
             self._bad += 1
             yield events.Alarm(step=self.step, name="not-finite",
                                message=f"{self._culprit(loss)} is not finite; the step was left out.")
+
+    @property
+    def _apart(self) -> int:
+        """Steps between two evaluations."""
+        return max(1, self.planned // EVALUATIONS)
 
     @property
     def speed(self) -> float:
@@ -238,7 +253,9 @@ class Trainer:
             return None
         each = self.config.batch_size * self.config.n_ctx
         # a token costs three times as much in training as in a forward pass
-        limit = None if full else max(2 * each, int(3 * EVALUATION_SHARE / EVALUATIONS * self.steps * each))
+        if self._length is None and self.step >= schedule.PROJECTED_FROM:
+            self._length = self.planned
+        limit = None if full else max(2 * each, int(3 * EVALUATION_SHARE / EVALUATIONS * (self._length or 0) * each))
         total, count = 0.0, 0
         for inputs, targets in data.passes(ids, self.config.n_ctx, 1024, limit):
             losses = self.model.losses(xp.asarray(inputs), xp.asarray(targets))

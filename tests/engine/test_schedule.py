@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import Config
-from engine.schedule import learning_rate, warmup_steps
+from engine.schedule import learning_rate, planned_steps, warmup_steps
 
 
 @pytest.mark.parametrize(("warmup", "steps", "expected"), [
@@ -47,3 +47,19 @@ def test_the_first_step_already_learns():
     config = Config.read({"s_warmup": 1, "r_learn": 1.0})
     assert learning_rate(config, 0, 10) == pytest.approx(0.1)
     assert learning_rate(config, 9, 10) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("steps", "step", "seconds", "budget", "expected"), [
+    (1000, 100, 10.0, None, 1000), (1000, 100, 10.0, 60.0, 600), (1000, 100, 10.0, 600.0, 1000),
+    (1000, 3, 10.0, 60.0, 1000), (1000, 0, 0.0, 60.0, 1000), (1000, 100, 0.0, 60.0, 1000),
+    (1000, 100, 60.0, 60.0, 101), (1000, 100, 90.0, 60.0, 101), (1000, 1000, 10.0, 60.0, 1000)])
+def test_planned_steps_follow_the_time(steps, step, seconds, budget, expected):
+    assert planned_steps(steps, step, seconds, budget) == expected
+
+
+def test_a_timed_cosine_ends_with_its_time():
+    config = Config.read({"s_warmup": "auto", "r_learn": 1.0})
+    each, budget = 0.01, 5.0  # 500 steps fit
+    rates = [learning_rate(config, step, planned_steps(10**9, step, step * each, budget)) for step in range(500)]
+    assert rates[49] == pytest.approx(1.0) and rates[-1] == pytest.approx(0.1, abs=1e-4)
+    assert rates[50:] == sorted(rates[50:], reverse=True)

@@ -126,6 +126,34 @@ def test_a_time_budget_ends_the_run():
     assert nothing[-1].reason == "time" and nothing[-1].step == 0 and not of(events.Step, nothing)
 
 
+def test_the_schedule_and_the_evaluations_follow_the_time(monkeypatch):
+    clock = iter(range(10**9))
+    monkeypatch.setattr("engine.trainer.time.perf_counter", lambda: next(clock) * 0.5)  # half a second a step
+    t = trainer(n_steps=10**6, time_budget=100.0, s_warmup="none", r_learn=0.01)
+    run = list(t)
+    steps, looks = of(events.Step, run), of(events.Evaluation, run)
+    assert run[-1].reason == "time" and run[-1].step == 200 and t.planned == 201
+    assert [event.learning_rate for event in steps[5:]] == [learning_rate(t.config, n, 200) for n in range(5, 200)]
+    assert steps[-1].learning_rate == pytest.approx(0.001, rel=1e-2), "the cosine has reached its end"
+    assert [event.step for event in looks] == [*range(0, 201, 10), 200], "20 evaluations, and the full one"
+    assert [event.tokens for event in looks] == [18 * event.step for event in looks]
+
+
+def test_a_timed_run_goes_on_from_a_state():
+    t = trainer(n_steps=10**6, time_budget=10.0)
+    for event in t:
+        if isinstance(event, events.Step) and event.step == 30:
+            state = t.state()
+            t.stop()
+    again = trainer(n_steps=10**6, time_budget=10.0, resume=state)
+    assert (again.step, again.planned) == (30, schedule_of(30, state[1]["seconds"]))
+    assert again.state()[1]["looked"] == state[1]["looked"] and again.state()[1]["length"] == state[1]["length"]
+
+
+def schedule_of(step: int, seconds: float) -> int:
+    return min(10**6, round(step * (10.0 / seconds)))
+
+
 def test_stop():
     t, seen = trainer(n_steps=1000), []
     for event in t:
