@@ -68,13 +68,19 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
     found = Estimate(
         parameters=parameters, trained_parameters=trained, model_file_bytes=round(parameters * _json_bytes(config)),
         training_bytes=_training_bytes(config, vocab_size, parameters, trained),
-        generation_bytes=parameters * size + _state_numbers(config) * size,
+        generation_bytes=parameters * size + state_bytes(config),
         flops_per_step=per_step, flops_per_token=forward_flops(config, vocab_size, config.n_ctx) / config.n_ctx,
         tokens_per_step=each,
         tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]), steps=steps,
         tokens=steps * each, seconds=_seconds(config, trained, steps * per_step, speed) if speed and steps else None)
     found.warnings.extend(_warnings(config, found, text_tokens))
     return found
+
+
+def state_bytes(config: Config) -> int:
+    """Bytes of the decode state of one reply that fills the context: caches that grow with it, and fixed states."""
+    numbers = config.n_layers * sum(kind.kept(config) for kind in _variants(config))
+    return numbers * np.dtype(backend.COMPUTE[config.d_type]).itemsize
 
 
 def cores(config: Config) -> int:
@@ -167,10 +173,6 @@ def _training_bytes(config: Config, vocab_size: int, parameters: int, trained: i
     peak = max(kind.flops(config, T) / (2 * config.n_emb) for kind in _variants(config)) / 4
     passing = sequences * (config.n_layers * saved + 3 * T * vocab_size + 6 * T * config.n_emb + peak)
     return round(size * (parameters + masters + (2 + len(lanes)) * trained + passing))
-
-
-def _state_numbers(config: Config) -> int:
-    return config.n_layers * sum(kind.kept(config) for kind in _variants(config))
 
 
 def _warnings(config: Config, found: Estimate, text_tokens: int | None) -> list[str]:

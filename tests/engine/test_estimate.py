@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from architectures import VOCAB
+from architectures import ARCHITECTURES, VOCAB, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from engine.backend import xp
 from engine.config import PRESETS, Config, preset
 from engine.data import Windows, split
 from engine.errors import ConfigError
-from engine.estimate import calibrate, cores, estimate, forward_flops, suggested_rate
+from engine.estimate import calibrate, cores, estimate, forward_flops, state_bytes, suggested_rate
 from engine.model import Model
 from engine.parameters import Gradients
 from engine.tape import Tape
@@ -271,3 +271,10 @@ def test_calibration_of_what_does_not_fit_is_made_on_something_that_does(values)
     small = estimates._stand_in(Config.read(values))
     assert estimate(small).training_bytes < 2**30 + 2**24 and small.n_layers == 1
     assert estimate(small).flops_per_step < 6e10
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES[::2], ids=str)
+def test_the_state_is_what_decoding_keeps(architecture):
+    config = tiny(architecture, d_type="fp32")
+    kept = sum(state.bytes for pair in Model.create(config, 9).state(1) for state in pair)
+    assert state_bytes(config) == kept
