@@ -186,10 +186,10 @@ class Trainer:
             self._losses.append(loss)
             self._bad = 0
         self.step += 1
-        if self.step - self._looked >= self._apart:
-            self._due, self._looked = list(_LOOK), self.step
         took = time.perf_counter() - begun
         self.seconds += took
+        if self.step - self._looked >= self._apart:
+            self._due, self._looked = list(_LOOK), self.step
         self._recent = [*self._recent[-19:], (took, self.config.batch_size * self.config.n_ctx)]
         if good:
             yield events.Step(step=self.step, loss=loss, learning_rate=rate, gradient_norm=norm,
