@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import twins
-from architectures import VOCAB, ids_for, relative_error, tiny, wild
+from architectures import ARCHITECTURES, ATTENTIONS, NETWORKS, VOCAB, hold, ids_for, relative_error, tiny, wild
+from layers import Layer, numbers
 
-from engine import registry
 from engine.attention._softmax import attend, attend_backward
 from engine.backend import Arena
 from engine.block import Block
 from engine.functional import cross_entropy, gelu, layer_norm, scatter_rows, softmax
 from engine.generate import Decoder
 from engine.model import Model
-from engine.parameters import Gradients, Parameters
+from engine.parameters import Gradients
+from engine.scan import average, average_backward
 from engine.tape import Tape, tape_for
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
-TWINNED = [(sequence, attention, network) for sequence in ("pre", "post") for attention in ("mha", "moh")
-           for network in ("mlp", "moe")]
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
 
 
 def tape(recording: bool = False) -> Tape:
@@ -30,8 +30,8 @@ def tape(recording: bool = False) -> Tape:
 both_ways = pytest.mark.parametrize("recording", [False, True], ids=["plain", "recording"])
 
 
-def numbers(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape)
+def test_every_variant_has_a_twin():
+    assert set(twins.ATTENTIONS) == set(ATTENTIONS) and set(twins.NETWORKS) == set(NETWORKS)
 
 
 @both_ways
@@ -86,24 +86,77 @@ def test_scatter_rows(size):
     np.testing.assert_allclose(scatter_rows(ids, dx, size), expected, **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["mha", "moh", "mlp", "moe"])
-@pytest.mark.parametrize("sizes", [{}, {"head_size": 12, "n_heads": 3}, {"n_heads": 1, "n_experts": 1}], ids=str)
 @both_ways
-def test_variants(name, sizes, recording):
-    slot = "attention" if name in ("mha", "moh") else "network"
-    config = tiny(**sizes).replace(**{f"c_{slot}": name})
-    cls = getattr(registry, slot).get(name)
-    params = Parameters(cls.tensors(config), np.float64)
-    params.flat[...] = 0.5 * numbers(len(params.flat))
-    x = numbers(2, 5, config.n_emb, seed=6)
-    y = cls(config, np.float64).forward(params.layer(""), x, tape(recording))
-    named = {part: params.joined[t.name][index] for t in params.tensors.values() for part, index in t.parts}
-    named |= {t.name: params.joined[t.name] for t in params.tensors.values() if not t.parts}
+@pytest.mark.parametrize("T", [1, 31, 32, 33, 64, 100])
+@pytest.mark.parametrize("spread", [1.0, 15.0, 60.0])  # 60: most keys are clipped
+def test_averages_over_time(T, spread, recording):
+    k, v = numbers(2, 2, T, 3)
+    k *= spread
+    y, sums, weights = average(k.copy(), v, tape(recording))
     for b in range(2):
-        np.testing.assert_allclose(y[b], twins.VARIANTS[name](named, x[b], config), **CLOSE)
+        np.testing.assert_allclose(y[b], twins.averages(k[b], v[b]), **CLOSE)
+    np.testing.assert_allclose(sums / weights, y, **CLOSE)
 
 
-@pytest.mark.parametrize("architecture", TWINNED, ids="-".join)
+@pytest.mark.parametrize("T", [1, 31, 32, 33, 64, 100])
+@pytest.mark.parametrize("spread", [1.0, 15.0, 60.0])
+def test_gradients_of_averages_over_time(T, spread):
+    k, v, dy = numbers(3, 2, T, 3)
+    k *= spread
+    recording = tape(True)
+    average(k.copy(), v, recording)
+    dk, dv = average_backward(dy, recording)
+    for b in range(2):
+        expected = twins.averages_backward(dy[b], k[b], v[b])
+        np.testing.assert_allclose(dk[b], expected[0], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(dv[b], expected[1], rtol=1e-10, atol=1e-12)
+
+
+# Layers: (sizes, tokens) for all, then what only some variants know.
+SHAPES = [({}, 5), ({}, 1), ({"head_size": 12, "n_heads": 3, "r_temp": 1.0}, 6), ({"n_heads": 1, "r_temp": 0.3}, 3)]
+OWN_SHAPES = {
+    "gqa": [({"n_kv_heads": k, "n_heads": h, "head_size": 24}, 5) for h, k in
+            ((4, 1), (4, 2), (4, 4), (6, 1), (6, 2), (6, 3), (8, 0), (12, 0), (12, 4), (2, 0))],
+    "rfa": [({"s_window": W}, T) for W, T in ((1, 1), (1, 6), (2, 6), (5, 5), (5, 6), (6, 5), (100, 6), (2, 70),
+                                                (40, 90))],
+    "gla": [({"s_kernel": K}, T) for K, T in ((1, 5), (2, 1), (2, 5), (5, 5), (6, 5), (20, 4), (8, 30))],
+    "moe": [({"n_experts": E}, 3) for E in (1, 2, 5)],
+    "lor": [({"n_rank": r}, 3) for r in (1, 3, 8)],
+    "ggl": [({"n_groups": G, "ggl_shuffle": shuffle}, 3) for G in (1, 2, 4, 8) for shuffle in (True, False)],
+}
+EVERY_SHAPE = [(name, sizes, T) for name in (*ATTENTIONS, *NETWORKS)
+               for sizes, T in (*SHAPES, *OWN_SHAPES.get(name, []))]
+every_shape = pytest.mark.parametrize(("name", "sizes", "T"), EVERY_SHAPE, ids=str)
+
+
+@every_shape
+@both_ways
+def test_variants(name, sizes, T, recording):
+    layer, x = Layer(name, tiny(**{"n_ctx": T, **sizes})), numbers(2, T, 8, seed=6)
+    y = layer.forward(x, recording=recording)
+    for b in range(2):
+        np.testing.assert_allclose(y[b], twins.VARIANTS[name](layer.weights, x[b], layer.config), **CLOSE)
+
+
+@every_shape
+def test_variants_one_token_at_a_time(name, sizes, T):
+    layer, x = Layer(name, tiny(**{"n_ctx": T, **sizes})), numbers(2, T, 8, seed=7)
+    expected = [twins.VARIANTS[name](layer.weights, x[b], layer.config) for b in range(2)]
+    for splits in ([], [1], [(T + 1) // 2], [T], [T // 3, T // 2] if T > 5 else [1]):
+        np.testing.assert_allclose(layer.decode(x, splits), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("name", [*ATTENTIONS, *NETWORKS])
+def test_variants_with_large_weights(name):
+    """Gates that saturate, scores that need a shift, keys that are clipped."""
+    layer, x = Layer(name, tiny(n_ctx=12), size=8.0), numbers(1, 12, 8, seed=8)
+    expected = twins.VARIANTS[name](layer.weights, x[0], layer.config)
+    atol = 1e-12 * np.abs(expected).max()
+    for y in (layer.forward(x), layer.forward(x, recording=True), layer.decode(x, [4])):
+        np.testing.assert_allclose(y[0], expected, rtol=1e-12, atol=atol)
+
+
+@every_architecture
 @both_ways
 def test_blocks(architecture, recording):
     config = tiny(architecture)
@@ -114,10 +167,10 @@ def test_blocks(architecture, recording):
     np.testing.assert_allclose(y[0], twins.block(twins.below(model.params, "block_1_"), x[0], config), **CLOSE)
 
 
-@pytest.mark.parametrize("architecture", TWINNED, ids="-".join)
+@every_architecture
 @pytest.mark.parametrize("temperature", [1.0, 0.4, 0.001])
 def test_whole_models(architecture, temperature):
-    config = tiny(architecture, r_temp=temperature)
+    config = tiny(architecture, r_temp=temperature, batch_size=2)
     model, ids, targets = wild(config), ids_for(config), ids_for(config, seed=2)
     found, losses = model.logits(ids), model.losses(ids, targets)
     for b in range(len(ids)):
@@ -128,12 +181,37 @@ def test_whole_models(architecture, temperature):
     assert model.loss_and_gradients(ids, targets, gradients) == pytest.approx(float(losses.mean()), rel=1e-12)
 
 
-@pytest.mark.parametrize("architecture", TWINNED[:2], ids="-".join)
-def test_single_precision_is_as_close_as_it_can_be(architecture):
-    config = tiny(architecture, d_type="fp32")
+MODELS = [
+    {"n_ctx": 1, "n_heads": 2, "n_layers": 1},
+    {"n_ctx": 9, "s_window": 2, "s_kernel": 20, "n_kv_heads": 1, "n_rank": 1, "ggl_shuffle": False, "n_layers": 1,
+     "head_size": 12, "n_heads": 2},
+    {"n_ctx": 5, "s_window": 50, "s_kernel": 1, "n_kv_heads": 2, "n_experts": 1, "n_groups": 4, "n_rank": 8},
+]
+
+
+@every_architecture
+@pytest.mark.parametrize("sizes", MODELS, ids=lambda sizes: f"{sizes['n_ctx']} tokens")
+def test_models_of_other_shapes_also_in_single_precision(architecture, sizes):
+    config = tiny(architecture, **sizes)
+    model, ids = wild(config), ids_for(config, batch=1)[0]
+    expected = twins.logits(model.params, ids, config)
+    np.testing.assert_allclose(model.logits(ids), expected, **CLOSE)
+    single = Model.from_arrays(config.replace(d_type="fp32"), model.export())
+    np.testing.assert_allclose(single.logits(ids), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@every_architecture
+@pytest.mark.parametrize("d_type", ["fp32", "fp64"])
+def test_prefill_and_steps_equal_the_twin(architecture, d_type):
+    config = tiny(architecture, n_ctx=10, s_kernel=4, n_layers=1, d_type=d_type)
     model, ids = wild(config), ids_for(config, batch=1)
     expected = twins.logits(model.params, ids[0], config)
-    np.testing.assert_allclose(model.logits(ids[0]), expected, atol=2e-5)
+    split = 1 + ARCHITECTURES.index(architecture) % 10
+    states = model.state(1)
+    found = [model.prefill(ids[:, :split], states)[0]]
+    found += [model.step(ids[:, t], states, t)[0] for t in range(split, 10)]
+    tolerance = CLOSE if d_type == "fp64" else {"rtol": 0, "atol": 1e-5 * np.abs(expected).max()}
+    np.testing.assert_allclose(found, expected[split - 1 :], **tolerance)
 
 
 # Long contexts: attention walks the query rows in blocks --------------------------------------------------------------
@@ -186,9 +264,13 @@ def test_attention_to_one_among_many():
             np.testing.assert_allclose(o[0, 0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("attention", ["mha", "moh"])
-def test_long_models(attention):
-    config = tiny(("pre", attention, "mlp"), n_ctx=136, n_layers=1, n_heads=2, n_emb=4, head_size=4)
+LONG = [*((attention, "gln") for attention in ATTENTIONS), ("mha", "nft")]  # all that mixes over time
+every_long = pytest.mark.parametrize("pair", LONG, ids="-".join)
+
+
+@every_long
+def test_long_models(pair):
+    config = tiny(("pre", *pair), n_ctx=136, n_layers=1, n_heads=2, n_emb=4, head_size=4, s_window=5, s_kernel=40)
     model, ids = wild(config), ids_for(config, batch=2)
     found = model.logits(ids)
     np.testing.assert_allclose(found[1], twins.logits(model.params, ids[1], config), **CLOSE)
@@ -197,31 +279,35 @@ def test_long_models(attention):
         np.testing.assert_allclose(shorter.logits(ids[:, :length]), found[:, :length], **CLOSE)
 
 
-@pytest.mark.parametrize("attention", ["mha", "moh"])
+@every_long
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
-def test_long_models_have_true_gradients(attention, dropout):
-    config = tiny(("pre", attention, "mlp"), n_ctx=140, n_layers=1, n_heads=2, n_emb=4, head_size=4, r_dropout=dropout)
+def test_long_models_have_true_gradients(pair, dropout):
+    config = tiny(("pre", *pair), n_ctx=140, n_layers=1, n_heads=2, s_window=5, s_kernel=40, r_dropout=dropout)
     model, ids, targets = wild(config), ids_for(config, batch=2), ids_for(config, seed=2, batch=2)
     gradients = Gradients(model.params)
-    model.loss_and_gradients(ids, targets, gradients)
+    value = model.loss_and_gradients(ids, targets, gradients)
     gradients.finish()
 
     def loss() -> float:
         same = tape_for(model.arena, model.dtype, config.n_seed, 0, 0, dropout)
         return float(cross_entropy(model.forward(ids, same), targets.reshape(-1), same).mean())
 
+    hold(model.blocks[0].attention)
+    assert loss() == pytest.approx(value, rel=1e-12)  # a straight-through variant holds what this pass computes
     rng = np.random.default_rng(5)
     for name, gradient in gradients.joined.items():
         assert relative_error(loss, model.params.joined[name], gradient, rng, elements=3) < 1e-6, name
 
 
-@pytest.mark.parametrize("prefilled", [1, 64, 130, 200])
-def test_long_prefill_and_steps_equal_the_twin(prefilled):
-    config = tiny(("post", "moh", "moe"), n_ctx=200, n_layers=1, n_heads=2, n_emb=4, head_size=4, n_experts=2)
+@every_long
+@pytest.mark.parametrize("prefilled", [1, 64, 130, 150])
+def test_long_prefill_and_steps_equal_the_whole(pair, prefilled):
+    """Also past the length where rings have turned and blocks have been walked."""
+    config = tiny(("post", *pair), n_ctx=150, n_layers=1, n_heads=2, n_emb=4, head_size=4, s_window=40, s_kernel=40)
     model, ids = wild(config), ids_for(config, batch=1)[0]
     decoder = Decoder(model)
     found = [decoder.start(ids[None, :prefilled])[0]]
-    found += [decoder.next(ids[t : t + 1])[0] for t in range(prefilled, 200)]
+    found += [decoder.next(ids[t : t + 1])[0] for t in range(prefilled, 150)]
     np.testing.assert_allclose(found, model.logits(ids)[prefilled - 1 :], **CLOSE)
 
 

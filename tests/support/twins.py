@@ -6,96 +6,18 @@ file format, `config` anything with the attributes of a configuration. x, y: (T,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import cos, exp, log, pi, sqrt, tanh
+from collections.abc import Sequence
+from math import cos, log, pi, sqrt
 from typing import Any
 
 import numpy as np
+from twins_attention import ATTENTIONS
+from twins_network import NETWORKS
+from twins_parts import Array, Weights, averages, averages_backward, gelu, layer_norm, softmax, vector_times
 
-Array = np.ndarray
-Weights = Mapping[str, Array]
+__all__ = ["ATTENTIONS", "NETWORKS", "VARIANTS", "averages", "averages_backward", "gelu", "layer_norm", "softmax"]
 
-
-def layer_norm(x: Array, gamma: Array, beta: Array) -> Array:
-    """One token (D,)."""
-    D = len(x)
-    mean = sum(float(value) for value in x) / D
-    variance = sum((float(value) - mean) ** 2 for value in x) / D
-    return np.array([(float(x[i]) - mean) / sqrt(variance + 1e-5) * float(gamma[i]) + float(beta[i]) for i in range(D)])
-
-
-def gelu(u: float) -> float:
-    """The tanh form."""
-    return 0.5 * u * (1 + tanh(sqrt(2 / pi) * (u + 0.044715 * u**3)))
-
-
-def softmax(scores: Sequence[float]) -> list[float]:
-    """Of a list of scores."""
-    top = max(scores)
-    powers = [exp(score - top) for score in scores]
-    return [power / sum(powers) for power in powers]
-
-
-def vector_times(x: Array, weight: Array) -> Array:
-    """x·W for one token: x (D,), W (D, E)."""
-    return np.array([sum(float(a) * float(b) for a, b in zip(x, column, strict=True)) for column in weight.T])
-
-
-def heads(p: Weights, x: Array, h: int, temperature: float) -> Array:
-    """What each head says for each token, (T, h, d): an average of the values it has seen so far."""
-    T, H = len(x), p["q_weight"].shape[1]
-    d = H // h
-    q, k, v = ([vector_times(token, p[f"{name}_weight"]) for token in x] for name in "qkv")
-    out = np.zeros((T, h, d))
-    for t in range(T):
-        for j in range(h):
-            own = slice(j * d, (j + 1) * d)
-            scores = [float(np.dot(q[t][own], k[i][own])) / (sqrt(d) * temperature) for i in range(t + 1)]
-            for i, weight in enumerate(softmax(scores)):
-                out[t, j] += weight * v[i][own]
-    return out
-
-
-def mha(p: Weights, x: Array, config: Any) -> Array:
-    """Multi-head attention."""
-    spoken = heads(p, x, config.n_heads, config.r_temp)
-    return np.array([vector_times(np.concatenate(list(each)), p["c_weight"]) + p["c_bias"] for each in spoken])
-
-
-def moh(p: Weights, x: Array, config: Any) -> Array:
-    """Mixture of heads."""
-    spoken = heads(p, x, config.n_heads, config.r_temp)
-    y = []
-    for t, token in enumerate(x):
-        gates = softmax([score / config.r_temp for score in vector_times(token, p["g_weight"])])
-        mixed = sum(gate * spoken[t, j] for j, gate in enumerate(gates))
-        y.append(vector_times(mixed, p["m_weight"]) + p["m_bias"])
-    return np.array(y)
-
-
-def two_layers(token: Array, up: Array, up_bias: Array, down: Array, down_bias: Array) -> Array:
-    """GELU between two linear layers, for one token."""
-    hidden = np.array([gelu(float(u)) for u in vector_times(token, up) + up_bias])
-    return vector_times(hidden, down) + down_bias
-
-
-def mlp(p: Weights, x: Array, config: Any) -> Array:
-    """Two-layer network."""
-    return np.array([two_layers(token, p["proj_up_weight"], p["proj_up_bias"], p["proj_dn_weight"], p["proj_dn_bias"])
-                     for token in x])
-
-
-def moe(p: Weights, x: Array, config: Any) -> Array:
-    """Dense mixture of experts."""
-    y = np.zeros_like(x)
-    for t, token in enumerate(x):
-        for e, gate in enumerate(softmax(list(vector_times(token, p["g_weight"])))):
-            parts = (p[f"expert_{e}_{part}"] for part in ("up_weight", "up_bias", "dn_weight", "dn_bias"))
-            y[t] += gate * two_layers(token, *parts)
-    return y
-
-
-VARIANTS: dict[str, Callable[[Weights, Array, Any], Array]] = {"mha": mha, "moh": moh, "mlp": mlp, "moe": moe}
+VARIANTS = {**ATTENTIONS, **NETWORKS}
 
 
 def below(p: Weights, prefix: str) -> dict[str, Array]:
