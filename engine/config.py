@@ -26,6 +26,7 @@ class Parameter:
     step: how a form changes it: "pow2" doubles and halves, otherwise the number that is added.
     owner: "attention" or "network" if only variants that name it in their `parameters` use it.
     absent: what a file of the earlier program means that lacks it, where that is not the default.
+    remarks: values that a person who uses the model has to know about, each with the sentence that says why.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Parameter:
     aliases: tuple[str, ...] = ()
     owner: str | None = None
     absent: Any = None
+    remarks: Mapping[Any, str] = field(default_factory=dict)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -160,6 +162,15 @@ _ALL: tuple[Parameter, ...] = (
               owner="attention"),
     Parameter("s_kernel", "int", 8, "How many tokens the convolution sees, itself included.", size="small",
               speed="proportional (convolution)", low=1, high=4096, step="pow2", owner="attention"),
+    Parameter("c_convolution", "choice", "causal",
+              "What the convolution sees: a token and those before it, or (centred) as many before as after it.",
+              speed="centred cannot keep a cache, generation is much slower",
+              quality="centred sees the tokens it should predict, its loss means little",
+              options=_words("causal", "centred"), owner="attention", absent="centred",
+              remarks={"centred": "This model is not causal: its convolution also sees later tokens (c_convolution "
+                                  "is centred, as in The Little Baby before v0.1.25), so every token is generated "
+                                  "from the whole context; if a later version wrote it, put \"c_convolution\": "
+                                  "\"causal\" into its config file."}),
     Parameter("n_experts", "int", 4, "Number of expert networks that are mixed for every token.", size="proportional",
               speed="proportional", low=1, high=256, step="pow2", owner="network"),
     Parameter("n_rank", "int", 4, "Rank of the trained low-rank correction.", size="proportional", speed="small",
@@ -329,6 +340,21 @@ class Config:
         for problem in self.problems():
             raise ConfigError(problem.message, problem.field)
         return self
+
+
+def remarks(values: Mapping[str, Any]) -> list[str]:
+    """What a person who uses a model with these parameters has to know, a sentence each.
+
+    Imports the variants (and numpy) only when there may be something to say.
+    """
+    found = [p for p in _ALL if values.get(p.name) in p.remarks]
+    if not found:
+        return []
+    try:
+        config = Config.read({name: values[name] for name in ("c_attention", "c_network") if name in values})
+    except ConfigError:
+        return []
+    return [p.remarks[values[p.name]] for p in found if config.applies(p.name)]
 
 
 def unknown(key: Any) -> ConfigError:

@@ -2,6 +2,9 @@
 
 Learned positions do not wrap. With the cache, when the context is full the last n_ctx/2 tokens are prefilled again and
 generation goes on; without it every token is computed from the last n_ctx tokens.
+
+A model that is not causal has no cache: every token is computed from the last n_ctx tokens. Only the logits of the last
+position count, the one that has nothing after it; those of earlier positions have seen the tokens they would predict.
 """
 
 from __future__ import annotations
@@ -113,13 +116,16 @@ def candidates(logits: np.ndarray, sampler: Sampler, context: Sequence[int] = ()
 
 
 class Decoder:
-    """Feeds tokens to a model and gives the logits (B, V) of what comes next; keeps to the context by itself."""
+    """Feeds tokens to a model and gives the logits (B, V) of what comes next; keeps to the context by itself.
+
+    cache: whether it keeps what was computed for earlier tokens; a model that is not causal never does.
+    """
 
     def __init__(self, model: Model, batch: int = 1, cache: bool = True):
-        self.model, self.cache = model, cache
+        self.model, self.cache = model, cache and model.causal
         self.history: list[np.ndarray] = []  # (B,) ids, one entry a token, the last n_ctx
         self.position = 0
-        self.states = model.state(batch) if cache else []
+        self.states = model.state(batch) if self.cache else []
 
     def start(self, ids: np.ndarray) -> np.ndarray:
         """Prefill ids (B, T): logits (B, V). Of a longer prompt, the last n_ctx tokens count."""

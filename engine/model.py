@@ -79,6 +79,11 @@ class Model:
         """Number of weights."""
         return self.params.count
 
+    @property
+    def causal(self) -> bool:
+        """Whether no token sees a later one. If not, there is no `prefill` and no `step`."""
+        return all(variant.causal(self.config) for variant in _variants(self.config))
+
     def round(self) -> None:
         """Bring the weights to what the storage type can hold (halves on a CPU)."""
         if self.storage is not self.dtype:

@@ -95,6 +95,11 @@ class Variant:
         """Numbers in the decode state of one reply."""
         return 0
 
+    @classmethod
+    def causal(cls, config: Config) -> bool:
+        """Whether no token sees a later one. If not, there is no `step`, no `prefill`, and the state is empty."""
+        return True
+
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
         """The output for x in a buffer of its own; saves on the tape what `backward` needs. Leaves x as it is."""
         raise TypeError(f"{type(self).__name__} lacks this method")

@@ -5,17 +5,23 @@ al., arXiv 1612.08083). Not the gated linear attention of arXiv 2312.06635.
     n = LN(z);  c_t = Σ_i w[:, i] ⊙ n_{t-K+1+i} + b               causal, depthwise, K = s_kernel, zeros before the text
     y = drop(drop(ReLU(c))·Wc + bc)
 
+With c_convolution centred it is c_t = Σ_i w[:, i] ⊙ n_{t-⌊K/2⌋+i} + b instead, zeros on both sides: what files of The
+Little Baby from before v0.1.25 were trained with (as lda before v0.1.18). Token t then sees K-1-⌊K/2⌋ later ones, 3 of
+them with K = 8. Such a model is not causal: it has no decode state, and is generated from by computing the whole
+context anew for every token.
+
 There are no queries. Parameters 3·D² + K·D + 4·D. Forward FLOPs 6·T·D² + 2·K·T·D. Decode state: the last K-1 rows of n.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
+from engine.errors import ConfigError
 from engine.functional import layer_norm, layer_norm_backward
 from engine.parameters import LayerGradients, Tensor, columns
 from engine.tape import Tape
@@ -26,8 +32,17 @@ from engine.variant import State, Variant, Weights, linear, rows
 class Gla(Variant):
     """Gated local attention; see the module."""
 
-    parameters = ("s_kernel",)
+    parameters = ("s_kernel", "c_convolution")
     mixes_time = True
+
+    def __init__(self, config: Config, dtype: Any):
+        super().__init__(config, dtype)
+        K = config.s_kernel
+        self.before = K - 1 if self.causal(config) else K // 2  # how many earlier tokens the kernel reaches
+
+    @classmethod
+    def causal(cls, config: Config) -> bool:
+        return config.c_convolution == "causal"
 
     @classmethod
     def tensors(cls, config: Config) -> list[Tensor]:
@@ -60,7 +75,14 @@ class Gla(Variant):
 
     @classmethod
     def kept(cls, config: Config) -> int:
-        return (config.s_kernel - 1) * config.n_emb
+        return (config.s_kernel - 1) * config.n_emb if cls.causal(config) else 0
+
+    def _reach(self, T: int) -> Iterator[tuple[int, slice, slice]]:
+        """(i, outputs, inputs): column i of the kernel carries those tokens to these; its own place comes first."""
+        for i in sorted(range(self.config.s_kernel), key=lambda i: abs(i - self.before)):
+            ahead = i - self.before
+            if abs(ahead) < T:
+                yield i, slice(max(0, -ahead), T - max(0, ahead)), slice(max(0, ahead), T + min(0, ahead))
 
     def _normed(self, p: Weights, x: Array, tape: Tape) -> Array:
         """n (B, T, D)."""
@@ -73,12 +95,12 @@ class Gla(Variant):
 
     def _output(self, p: Weights, n: Array, tape: Tape) -> Array:
         B, T, D = n.shape
-        K, w = self.config.s_kernel, p["conv_weight"]
-        c, part = tape.empty(B, T, D), tape.empty(B, T, D)
-        xp.multiply(n, w[:, K - 1], out=c)
-        for back in range(1, min(K, T)):
-            xp.multiply(n[:, : T - back], w[:, K - 1 - back], out=part[:, back:])
-            c[:, back:] += part[:, back:]
+        w, c, part = p["conv_weight"], tape.empty(B, T, D), tape.empty(B, T, D)
+        for i, outputs, inputs in self._reach(T):
+            if i == self.before:
+                xp.multiply(n, w[:, i], out=c)
+            else:
+                c[:, outputs] += xp.multiply(n[:, inputs], w[:, i], out=part[:, outputs])
         c += p["conv_bias"]
         xp.maximum(c, 0, out=c)
         tape.save(n, c)
@@ -115,22 +137,30 @@ class Gla(Variant):
 
     def _convolve_backward(self, p: Weights, dc: Array, n: Array, tape: Tape, g: LayerGradients) -> Array:
         B, T, D = dc.shape
-        K, w = self.config.s_kernel, p["conv_weight"]
-        dn, part, dw = tape.empty(B, T, D), tape.empty(B, T, D), xp.zeros((D, K), dc.dtype)
-        xp.multiply(dc, w[:, K - 1], out=dn)
-        for back in range(min(K, T)):
-            later, earlier, room = dc[:, back:], n[:, : T - back], part[:, : T - back]
-            dw[:, K - 1 - back] = xp.multiply(later, earlier, out=room).sum((0, 1))
-            if back:
-                xp.multiply(later, w[:, K - 1 - back], out=room)
-                dn[:, : T - back] += room
+        w, dw = p["conv_weight"], xp.zeros((D, self.config.s_kernel), dc.dtype)
+        dn, part = tape.empty(B, T, D), tape.empty(B, T, D)
+        for i, outputs, inputs in self._reach(T):
+            room = part[:, inputs]
+            dw[:, i] = xp.multiply(dc[:, outputs], n[:, inputs], out=room).sum((0, 1))
+            if i == self.before:
+                xp.multiply(dc, w[:, i], out=dn)
+            else:
+                dn[:, inputs] += xp.multiply(dc[:, outputs], w[:, i], out=room)
         g.add("conv_weight", dw)
         return dn
 
+    def _whole(self) -> NoReturn:
+        raise ConfigError("A model whose convolution is centred cannot be computed token by token, since each one "
+                          "depends on later ones; ask for the logits of the whole context.", "c_convolution")
+
     def state(self, batch: int) -> State:
+        if not self.causal(self.config):
+            return State()
         return State(n=xp.zeros((batch, self.config.s_kernel - 1, self.config.n_emb), self.dtype))
 
     def step(self, p: Weights, x: Array, state: State) -> Array:
+        if not self.causal(self.config):
+            self._whole()
         D, K = x.shape[-1], self.config.s_kernel
         kv = x @ p["kv_weight"]
         z = kv[:, :D] * kv[:, D:]
@@ -149,6 +179,8 @@ class Gla(Variant):
         return y
 
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
+        if not self.causal(self.config):
+            self._whole()
         if state.position:
             return super().prefill(p, x, state, tape)
         n, T, K = self._normed(p, x, tape), x.shape[1], self.config.s_kernel
