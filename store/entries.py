@@ -22,8 +22,10 @@ class Entry:
     """A model, a run, or what is left of one.
 
     guid: with the suffix `_finetuned` for a finetuned model. created: Unix seconds. bytes: of all `files` (the run's
-    too). config: the parameters under our names, as far as they can be understood. report: in normal form without
-    its logs. losses: nats per token. has_model: False while a run has not ended. problems: a sentence each.
+    too). config: the parameters under our names, as far as they can be understood. base: what a finetuned model says of
+    the one it was made from (guid, name, sha256, what was trained), checked texts and numbers; empty otherwise. report:
+    in normal form without its logs. losses: nats per token. has_model: False while a run has not ended. problems: a
+    sentence each.
     """
 
     guid: str
@@ -32,6 +34,7 @@ class Entry:
     bytes: int = 0
     parameters: int | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] = field(default_factory=dict)
     report: dict[str, Any] | None = None
     validation_loss: float | None = None
     train_loss: float | None = None
@@ -135,8 +138,9 @@ def _entry(guid: str, found: _Found, everything: dict[str, _Found]) -> Entry:
         config_path = base.paths.get("config")  # the earlier program did not always copy it
     raw = _read(entry, config_path) if config_path else plan.get("config")
     raw = raw if isinstance(raw, dict) else {}
-    entry.config = configs.parameters_of(raw)
+    entry.config = configs.parameters_of(raw, trained=bool(config_path))
     own = raw if "config" in paths else {}
+    entry.base = _base(own.get("babytui_base") or {**_dict(plan.get("adaptation")), **_dict(plan.get("base"))})
     entry.name = _name(entry, own.get("babytui_name") or plan.get("name"))
     if "report" in paths:
         try:
@@ -149,6 +153,25 @@ def _entry(guid: str, found: _Found, everything: dict[str, _Found]) -> Entry:
     entry.dataset = _dataset(entry.report or {}, plan)
     _missing(entry, paths, config_path)
     return entry
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _base(raw: Any) -> dict[str, Any]:
+    """What is said of a base, as far as it is what it should be: a stranger may have written it."""
+    found: dict[str, Any] = {}
+    for key, value in _dict(raw).items():
+        if key in ("guid", "name", "sha256"):
+            good = isinstance(value, str) and len(value) <= 200
+        elif key in ("freeze", "target"):
+            good = isinstance(value, list) and len(value) <= 1000 and all(isinstance(item, str) for item in value)
+        else:
+            good = key in ("rank", "alpha", "new_symbols", "trained_parameters") and reports.number(value) is not None
+        if good:
+            found[key] = value
+    return found if "guid" in found else {}
 
 
 def _read(entry: Entry, path: str) -> dict[str, Any]:

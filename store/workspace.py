@@ -63,7 +63,8 @@ class Workspace:
     # --- paths -------------------------------------------------------------------------------------------------------
 
     def path(self, kind: str, guid: str, finetuned: bool = False, stamp: str | None = None) -> Path:
-        """Where an artifact is written. kind: config, tokenizer, model, report or completion; stamp: of a completion.
+        """Where an artifact is written. kind: config, tokenizer, model, adapter, report or completion; stamp: of a
+        completion.
 
         NotFound for what is no GUID, FormatError when a symbolic link there leads out of the workspace.
         """
@@ -210,8 +211,8 @@ class Workspace:
         if path is None:
             return {}
         raw = read_json(path, JSON_LIMIT)
-        config = configs.import_config(raw, f"{path.parent.name}/{path.name}")
-        return {name: config.values[name] for name in configs.parameters_of(raw)}
+        config = configs.import_config(raw, f"{path.parent.name}/{path.name}", trained=False)
+        return {name: config.values[name] for name in configs.parameters_of(raw, trained=False)}
 
     def save_current(self, config: Mapping[str, Any]) -> None:
         """Writes settings/current.json so that the earlier program can read it too. Its unknown keys stay."""
@@ -254,10 +255,12 @@ class Workspace:
 
 
 def _by_prefix(everything: list[Entry], ref: str) -> list[Entry]:
-    """Entries whose GUID begins with `ref`; `ref_finetuned` means finetuned ones, otherwise a base goes before."""
-    if ref.endswith(FINETUNED):
-        prefix = ref.removesuffix(FINETUNED)
-        return [e for e in everything if e.guid.startswith(prefix) and e.guid.endswith(FINETUNED)] if prefix else []
+    """Entries whose GUID begins with `ref`; `ref_f`, … `ref_finetuned` means finetuned ones, otherwise a base goes
+    before."""
+    prefix, mark, rest = ref.partition("_")
+    if mark:
+        return [e for e in everything if e.guid.startswith(prefix) and e.guid.endswith(FINETUNED)] \
+            if prefix and rest and FINETUNED.startswith(mark + rest) else []
     fits = [e for e in everything if e.guid.startswith(ref)]
     if len({split_guid(e.guid)[0] for e in fits}) == 1:
         return [e for e in fits if not e.guid.endswith(FINETUNED)] or fits

@@ -247,5 +247,9 @@ def test_what_the_earlier_program_means_by_a_missing_key():
     from store.configs import import_config
 
     old, ours = import_config({"c_network": "ggl"}, "config"), import_config({"babytui_format": 1}, "config")
-    assert (old.s_warmup, old.ggl_shuffle) == ("none", False)
-    assert (ours.s_warmup, ours.ggl_shuffle) == ("auto", True)
+    new = import_config({"c_network": "ggl"}, "current", trained=False)
+    assert (old.s_warmup, old.ggl_shuffle, old.c_convolution) == ("none", False, "centred")
+    assert (new.s_warmup, new.ggl_shuffle, new.c_convolution) == ("none", True, "causal")
+    assert (ours.s_warmup, ours.ggl_shuffle, ours.c_convolution) == ("auto", True, "causal")
+    zero = import_config({"r_temp": "0"}, "config")
+    assert zero.r_temp == 1e-6, "there, the temperature has a floor"

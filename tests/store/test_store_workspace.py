@@ -120,7 +120,8 @@ def test_entries_newest_first_with_all_that_is_known(ws):
     assert [live.guid, second.guid, first.guid] == [C, B, A]
     assert (first.name, first.parameters, first.validation_loss, first.train_loss, first.tokens, first.dataset) == (
         "old one", 1234, 1.75, 1.5, 99, "tales")
-    assert first.config == {"n_emb": 32, "head_size": 32, "s_warmup": "none", "ggl_shuffle": False}
+    assert first.config == {"n_emb": 32, "head_size": 32, "s_warmup": "none", "ggl_shuffle": False,
+                            "c_convolution": "centred"}
     assert first.has_model and not first.problems
     assert first.report["n_epochs"] == 1 and "batch_logs" not in first.report
     assert first.bytes == sum(p.stat().st_size for p in first.files) and len(first.files) == 4
@@ -395,7 +396,7 @@ def test_last_round_trip_and_older_places(ws):
 
 def test_current(ws):
     write_json(ws.configs / "current.json", {"dropout": "0.5", "s_head": 8, "mystery": [1]})
-    assert ws.current() == {"r_dropout": 0.5, "head_size": 8, "s_warmup": "none", "ggl_shuffle": False}
+    assert ws.current() == {"r_dropout": 0.5, "head_size": 8, "s_warmup": "none"}  # no weights yet
     ws.save_current({"head_size": 16, "c_device_cpu_cores": 0})
     saved = (ws.settings / "current.json").read_bytes()
     assert b'"s_head": 16' in saved and b"mystery" in saved and b'"c_device_cpu_cores": "4096"' in saved
