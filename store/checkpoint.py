@@ -49,10 +49,12 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str,
         file.write(header.replace(_NO_SUM.encode(), digest.hexdigest().encode(), 1))
 
 
-def read(path: str | Path, limit: int = LIMIT) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read(path: str | Path, limit: int = LIMIT, what: str = "checkpoint",
+         ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays, in the order they were written, and the meta data. Every byte is verified.
 
-    NotFound; FormatError for a file that is torn, damaged, larger than `limit` bytes or not one of ours.
+    NotFound; FormatError for a file that is torn, damaged, larger than `limit` bytes or not one of ours (`what` is the
+    word for ours).
     """
     import numpy as np
 
@@ -62,9 +64,9 @@ def read(path: str | Path, limit: int = LIMIT) -> tuple[dict[str, np.ndarray], d
         try:
             length = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))[0]
             if length > min(_HEADER, size - 8):
-                raise FormatError(f"{name} is not a checkpoint, or it is cut off.")
+                raise FormatError(f"{name} is not a {what}, or it is cut off.")
             header = file.read(length)
-            table, meta, total = _parse(header, name)
+            table, meta, total = _parse(header, name, what)
             if total != size - 8 - length:
                 raise FormatError(f"{name} should hold {total:,} bytes of numbers but has {size - 8 - length:,}; "
                                   "it is cut off or damaged.")
@@ -85,7 +87,7 @@ def read(path: str | Path, limit: int = LIMIT) -> tuple[dict[str, np.ndarray], d
         except OSError as error:
             raise explain(error, path, "read") from error
     if digest.hexdigest() != expected:
-        raise FormatError(f"{name} does not match its checksum; it is damaged, use an earlier checkpoint.")
+        raise FormatError(f"{name} does not match its checksum; it is damaged, use an earlier {what}.")
     return arrays, meta
 
 
@@ -120,12 +122,12 @@ def _blocks(array: np.ndarray) -> list[memoryview]:
     return [flat[start:start + _BLOCK].data for start in range(0, flat.size, _BLOCK)]
 
 
-def _parse(header: bytes, name: str) -> tuple[dict[str, Any], dict[str, Any], int]:
+def _parse(header: bytes, name: str, what: str) -> tuple[dict[str, Any], dict[str, Any], int]:
     """The header's table, our meta data, and how many bytes of numbers it announces. FormatError."""
     table = _object(header, name)
     about = table.get("__metadata__")
     if not isinstance(about, dict) or not isinstance(about.get("babytui"), str):
-        raise FormatError(f"{name} is not a checkpoint of a training run.")
+        raise FormatError(f"{name} is not a {what} of a training run.")
     expected = about.get("sha256")
     if not isinstance(expected, str) or len(expected) != 64 or not expected.isascii() or expected == _NO_SUM:
         raise FormatError(f"{name} has no checksum; it is damaged.")

@@ -17,14 +17,15 @@ _ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _GUID = re.compile(rf"({_ID})({FINETUNED})?", re.ASCII)
 _STAMP = re.compile(r"[0-9]{14}", re.ASCII)
 
-FOLDERS = {"config": "configs", "tokenizer": "tokenizers", "model": "models", "report": "outputs",
+FOLDERS = {"config": "configs", "tokenizer": "tokenizers", "model": "models", "adapter": "models", "report": "outputs",
            "completion": "outputs"}
 # folder → what its artifacts are called, in every version of the format; the groups are kind, GUID and stamp
 PATTERNS: dict[str, re.Pattern[str]] = {
     "configs": re.compile(rf"(config)_({_ID}(?:{FINETUNED})?)\.json", re.ASCII),
     "config": re.compile(rf"(config)_({_ID}(?:{FINETUNED})?)\.json", re.ASCII),
     "tokenizers": re.compile(rf"(tokenizer)_({_ID}(?:{FINETUNED})?)\.json", re.ASCII),
-    "models": re.compile(rf"(?:(model)_)?({_ID}(?:{FINETUNED})?)(?:\.json|\.weights|_all\.pkl)", re.ASCII),
+    "models": re.compile(r"(?=adapter_.*\.safetensors\Z|(?!adapter_).*(?:json|weights|pkl)\Z)(?:(model|adapter)_)?"
+                         rf"({_ID}(?:{FINETUNED})?)(?:\.json|\.weights|_all\.pkl|\.safetensors)", re.ASCII),
     "outputs": re.compile(rf"(report|completion)_({_ID}(?:{FINETUNED})?)(?:_([0-9]{{14}}))?\.json", re.ASCII),
     "charts": re.compile(rf"(chart)_({_ID}(?:{FINETUNED})?)\.png", re.ASCII),
 }
@@ -48,13 +49,20 @@ def split_guid(guid: str) -> tuple[str, bool]:
     return match[1], match[2] is not None
 
 
+def short(guid: str) -> str:
+    """The beginning of a GUID as it is shown and may be typed: 228f776b, or 228f776b_f for a finetuned model."""
+    return guid[:8] + ("_f" if guid.endswith(FINETUNED) else "")
+
+
 def file_name(kind: str, guid: str, finetuned: bool = False, stamp: str | None = None) -> str:
-    """The file name of an artifact: `model_<GUID>[_finetuned].json`. `stamp` (yyyymmddhhmmss) is for completions."""
+    """The file name of an artifact: `model_<GUID>[_finetuned].json`. `stamp` (yyyymmddhhmmss) is for completions.
+
+    Low-rank adapters (kind "adapter") are kept as safetensors, everything else as JSON."""
     bare, suffix = split_guid(guid)
     if stamp is not None and (kind != "completion" or not _STAMP.fullmatch(stamp)):
         raise NotFound(f"{shown(stamp)} is not the time stamp of a completion (yyyymmddhhmmss).")
     tail = (FINETUNED if finetuned or suffix else "") + (f"_{stamp}" if stamp else "")
-    return f"{kind}_{bare}{tail}.json"
+    return f"{kind}_{bare}{tail}." + ("safetensors" if kind == "adapter" else "json")
 
 
 def check_name(name: str) -> str:
