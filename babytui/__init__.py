@@ -13,14 +13,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Baby", "Generation", "__version__", "load", "train"]
+__all__ = ["Baby", "Generation", "__version__", "finetune", "load", "train"]
 
 if TYPE_CHECKING:
-    from babytui.library import Baby, Generation, load, train
+    from babytui.library import Baby, Generation, finetune, load, train
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Baby", "Generation", "load", "train"):
+    if name in __all__:
         from babytui import library
 
         return getattr(library, name)

@@ -75,24 +75,49 @@ _RUN = (Argument("guid", kind="run", metavar="GUID", nargs="?", default="last",
                  help="run: a GUID, the start of one, a name, or last (the newest)"),)
 
 
+_STEPS = Argument("steps", ("--steps",), "int", "number of steps (the parameter n_steps)", metavar="N", low=1)
+
+
+def _set(example: str) -> Argument:
+    return Argument("set", ("--set",), "assignment", f"change one parameter, such as {example} (repeatable)",
+                    metavar="PARAMETER=VALUE", repeat=True)
+
+
+def _input(otherwise: str = "") -> Argument:
+    return Argument("input", ("--input",), "input", "text to learn: a file, a folder, or a name that `inputs list` "
+                    "shows (repeatable)" + otherwise, metavar="TEXT", repeat=True)
+
+
 _CONFIG = (
     Argument("config", ("--config",), "path", "start from this config file (current.json or a saved one)", metavar="F"),
     Argument("preset", ("--preset",), "preset", "start from a preset: newborn, 3m, 6m, 12m, 24m, 48m", metavar="NAME"),
-    Argument("set", ("--set",), "assignment", "change one parameter, such as n_layers=2 (repeatable)",
-             metavar="PARAMETER=VALUE", repeat=True),
-    Argument("input", ("--input",), "input", "text to learn: a file, a folder, or a name that `inputs list` shows "
-             "(repeatable); without it, inputs/*.txt of the workspace, else the nursery text that ships",
-             metavar="TEXT", repeat=True),
-    Argument("steps", ("--steps",), "int", "number of steps (the parameter n_steps)", metavar="N", low=1),
+    _set("n_layers=2"),
+    _input("; without it, inputs/*.txt of the workspace, else the nursery text that ships"),
+    _STEPS,
 )
 
-_TRAIN = (
-    *_CONFIG,
+_RUNNING = (
     Argument("time", ("--time",), "duration", "end after this long, if it is not finished before: 60s, 5m, 1h",
              metavar="TIME"),
     Argument("name", ("--name",), "text", "what to call the model", metavar="NAME"),
     Argument("prompt", ("--prompt",), "text", "what its samples start with", metavar="PROMPT"),
     Argument("detach", ("--detach",), "flag", "start it and return at once"),
+)
+_TRAIN = (*_CONFIG, *_RUNNING)
+_FINETUNE = (
+    _model(),
+    _input(),
+    _set("r_learn=0.001"),
+    _STEPS,
+    *_RUNNING,
+    Argument("freeze", ("--freeze",), "text", "do not train the tensors whose names fit this pattern, such as 'wte*' "
+             "or 'block_0_*' (repeatable)", metavar="PATTERN", repeat=True),
+    Argument("lora", ("--lora",), "int", "train low-rank adapters of this rank and nothing else", metavar="RANK",
+             low=1),
+    Argument("alpha", ("--alpha",), "float", "scale the adapters by alpha / rank (without it by 1)", metavar="A",
+             low=0),
+    Argument("target", ("--target",), "text", "the matrices that get an adapter, such as '*_q_weight'; without it, all "
+             "of the attentions and networks (repeatable)", metavar="PATTERN", repeat=True),
 )
 
 _INFERENCE = (
@@ -115,11 +140,18 @@ _INFERENCE = (
     Argument("no_save", ("--no-save",), "flag", "do not keep the text in outputs/"),
 )
 
+_FINETUNING = (
+    "The model stays as it is; the new one is called GUID_finetuned, or has a GUID of its own when that exists or GUID "
+    "is a fine-tuned model itself. New symbols of the text are appended to its vocabulary. Parameters start from those "
+    "of the model, and those that make its shape stay; unless --set says otherwise, r_learn is {rate} of the model's "
+    "({lora} with --lora), n_steps makes {epochs} passes over the text ({low} to {high} steps), and s_warmup is auto.")
 _CLI = "babytui.cli."
 ACTIONS: tuple[Action, ...] = (
     Action("train", "train a model and watch it learn", _CLI + "train:run", _TRAIN, key="f9,ctrl+t",
            details="The run is a process of its own: ctrl+c asks what to do with it, and a lost connection does not "
                    "stop it. Standard output gets the GUID, everything else goes to standard error."),
+    Action("finetune", "let a model learn another text", _CLI + "finetune:run", _FINETUNE, key="f",
+           details=_FINETUNING),
     Action("inference", "let a model write", _CLI + "inference:run", _INFERENCE,
            details="Standard output gets the text (prompt included) as it is written, and nothing else."),
     Action("info", "show what is known about a model", _CLI + "info:run", _LAST_MODEL, key="i"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from engine.generate import Token
+    from store.workspace import Entry
 
 
 class Baby:
@@ -181,26 +182,49 @@ def locate(reference: str, workspace: Workspace, *, shipped_if_none: bool = Fals
     raise NotFound("No model ships with this installation; train one with babytui train.")
 
 
-def load(reference: str = "last", workspace: str | os.PathLike[str] | Workspace | None = None) -> Baby:
+def load(reference: str = "last", workspace: str | os.PathLike[str] | Workspace | None = None, *,
+         adapter: str | os.PathLike[str] | None = None) -> Baby:
     """The model with this GUID, start of a GUID or name; "last" is the newest one, "baby" the one that ships.
 
-    workspace: its folder; None chooses as the command line does. NotFound, FormatError.
+    workspace: its folder; None chooses as the command line does. adapter: low-rank adapters that fine-tuning kept
+    (models/adapter_<GUID>_finetuned.safetensors), put on this model, which must be the one they were trained on; the
+    result is the fine-tuned model. NotFound, FormatError.
     """
-    from engine import registry
     from engine.model import Model
-    from store import artifacts
 
     chosen = workspace if isinstance(workspace, Workspace) else workspace_choice.choose(workspace)
     home, guid = locate(reference, chosen, shipped_if_none=True)
     entry = home.entry(guid)
+    need_model(home, guid, entry)
+    config, tokenizer, arrays = read(home, guid)
+    model = Model.from_arrays(config, arrays, source=home.find("model", guid).name)
+    if adapter is not None:
+        from babytui import finetuning
+
+        model, tokenizer = finetuning.apply_adapter(model, tokenizer, finetuning.model_sha256(home, guid), adapter)
+    return Baby(model, tokenizer, guid=guid, name=entry.name, workspace=home)
+
+
+def need_model(home: Workspace, guid: str, entry: Entry) -> None:
+    """NotFound, with what to do, for a run that has made no model yet."""
     if not entry.has_model and (run := Run(home, guid)).plan:
-        raise NotFound(f"{run.name} has no model yet: its run {past(run.status())}; `babytui stop {guid[:8]}` ends a "
+        raise NotFound(f"{run.name} has no model yet: its run {past(run.status())}; `babytui stop {run.short}` ends a "
                        "live run and keeps its model.")
+
+
+def read(home: Workspace, guid: str) -> tuple[Config, Any, dict[str, Any]]:
+    """The files of a model: its configuration with its tokenizer's kind, the tokenizer, the contents of its model file.
+
+    NotFound, FormatError.
+    """
+    from engine import registry
+    from store import artifacts
+
     config = artifacts.load_config(home, guid)
     vocab, kind = artifacts.load_vocabulary(home, guid)
-    tokenizer = registry.tokenizer.get(kind or config.c_tokenizer)(vocab)
-    model = Model.from_arrays(config, artifacts.load_model(home, guid), source=home.find("model", guid).name)
-    return Baby(model, tokenizer, guid=guid, name=entry.name, workspace=home)
+    config = config.replace(c_tokenizer=kind or config.c_tokenizer)
+    arrays = artifacts.load_model(home, guid, "float64" if config.d_type == "fp64" else "float32")
+    return config, registry.tokenizer.get(config.c_tokenizer)(vocab), arrays
 
 
 def train(config: Mapping[str, Any] | Config | None = None, inputs: Sequence[str | os.PathLike[str]] = (),
@@ -217,3 +241,27 @@ def train(config: Mapping[str, Any] | Config | None = None, inputs: Sequence[str
     chosen = workspace if isinstance(workspace, Workspace) else workspace_choice.choose(workspace)
     complete = config if isinstance(config, Config) else Config.read(config, base=base)
     return _start(chosen, complete, list(inputs), name=name, prompt=prompt, time_budget=time_budget, steps=steps)
+
+
+def finetune(reference: str, inputs: Sequence[str | os.PathLike[str]],
+             workspace: str | os.PathLike[str] | Workspace | None = None, *,
+             config: Mapping[str, Any] | None = None, freeze: Sequence[str] = (), lora: int = 0, alpha: float = 0.0,
+             target: Sequence[str] = (), steps: int | None = None, time_budget: float | None = None,
+             name: str | None = None, prompt: str = "") -> Run:
+    """Let a model learn another text, in a process of its own; the model stays, the run's `guid` names the new one.
+
+    reference: as in `load`. inputs: paths or names of texts; their new symbols are appended to the vocabulary. config:
+    parameters that differ from the model's; those of its shape may not. freeze: patterns of tensors that are not
+    trained. lora: above 0, low-rank adapters of this rank are trained and nothing else, on the matrices that `target`
+    names (patterns; without any, all of the attentions and networks), scaled by alpha / lora (alpha 0: by 1).
+    Iterating over the result gives typed events until the run is over.
+    """
+    from babytui import finetuning
+    from engine.adaptation import Adaptation
+
+    chosen = workspace if isinstance(workspace, Workspace) else workspace_choice.choose(workspace)
+    adaptation = Adaptation(tuple(freeze), lora, alpha, tuple(target))
+    changes = {**(config or {}), **({"n_steps": steps} if steps else {})}
+    prepared = finetuning.prepare(finetuning.open_base(reference, chosen), chosen, list(inputs), changes=changes,
+                                  adaptation=adaptation, prompt=prompt)
+    return finetuning.start(chosen, prepared, name=name, prompt=prompt, time_budget=time_budget)

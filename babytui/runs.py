@@ -2,14 +2,14 @@
 
 A run is a folder, runs/<GUID>/, and while it is alive a process that holds the lock in it:
 
-    plan.json       what was asked for; never changes
+    plan.json       what was asked for; only its name may change
     events.jsonl    the journal: every event, appended by the worker
     control.jsonl   commands, appended by any number of faces
     checkpoints/    the last states
     worker.log      what the process printed, with tracebacks
     lock            held by the worker as long as it lives
 
-Imports no arrays, except inside `start`.
+Imports no arrays, except inside `start`. What is fine-tuned is worked out in babytui.finetuning, and begun here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from engine.events import Control, End, Event, Start, Step
 from engine.events import parse as parse_event
 from store import atomic, journal
 from store.lock import Lock
-from store.names import check_name
+from store.names import FINETUNED, check_name, short
 from store.workspace import Workspace, new_guid
 
 COMMANDS = ("pause", "resume", "stop", "checkpoint", "learning_rate")
@@ -66,7 +66,8 @@ class Run:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What was asked for: guid, name, created, config, texts, notes, dataset, … {} if unreadable."""
+        """What was asked for: guid, name, created, config, texts, notes, dataset, …, and base when it is fine-tuned.
+        {} if unreadable."""
         try:
             plan = orjson.loads((self.dir / "plan.json").read_bytes())
         except (OSError, orjson.JSONDecodeError):
@@ -76,7 +77,17 @@ class Run:
     @property
     def name(self) -> str:
         """The run's name, or the start of its GUID."""
-        return str(self.plan.get("name") or self.guid[:8])
+        return str(self.plan.get("name") or self.short)
+
+    @property
+    def short(self) -> str:
+        """The start of its GUID, as commands take it."""
+        return short(self.guid)
+
+    @property
+    def verb(self) -> str:
+        """The command that started it."""
+        return "finetune" if self.guid.endswith(FINETUNED) else "train"
 
     @property
     def alive(self) -> bool:
@@ -142,7 +153,8 @@ class Run:
         if name == "learning_rate" and not (isinstance(value, (int, float)) and 0 <= value <= 10):
             raise UsageError(f"A learning rate is a number from 0 to 10, not {value!r}.")
         if not self.alive:
-            raise RunError(f"{self.name} is not running (it {past(self.status())}); start another with babytui train.")
+            raise RunError(f"{self.name} is not running (it {past(self.status())}); start another with babytui "
+                           f"{self.verb}.")
         line = orjson.dumps({"command": name, "value": value, "time": time.time()}) + b"\n"
         try:
             descriptor = os.open(self.dir / "control.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -190,7 +202,7 @@ class Run:
         elif status in OVER:
             if not list((self.dir / "checkpoints").glob("*.safetensors")):
                 raise RunError(f"{self.name} {past(status)} before its first checkpoint; start it again with babytui "
-                               "train.")
+                               f"{self.verb}.")
             _launch(self, resume=True)
         return self
 
@@ -211,17 +223,28 @@ def start(workspace: Workspace, config: Config, texts: Sequence[str | os.PathLik
     config.validate()
     paths = find.find(workspace, texts)
     text = find.read(paths)
-    _need_room(workspace, config, find.check(config, text.text, prompt))
-    dataset = find.dataset(paths)
+    vocab_size, dataset = find.check(config, text.text, prompt), find.dataset(paths)
+    return begin(workspace, config, vocab_size, {
+        "name": choose_name(workspace, name, dataset), "texts": [str(path) for path in paths],
+        "notes": list(text.notes), "dataset": dataset, "prompt": prompt, "time_budget": time_budget})
+
+
+def begin(workspace: Workspace, config: Config, vocab_size: int, plan: dict[str, Any], guid: str | None = None) -> Run:
+    """Write the plan of a run (what `Run.plan` tells but guid, created and config) and start its worker.
+
+    guid: None or one that is taken makes a new one, with the same suffix. RunError, and then nothing is left of it.
+    """
+    _need_room(workspace, config, vocab_size)
     workspace.ensure()
-    taken = {entry.name for entry in workspace.entries()}
-    run = Run(workspace, new_guid())
-    plan = {"guid": run.guid, "name": _name(name, dataset, taken), "created": time.time(), "config": config.to_dict(),
-            "texts": [str(path) for path in paths], "notes": list(text.notes), "dataset": dataset, "prompt": prompt,
-            "time_budget": time_budget}
+    run = Run(workspace, guid or new_guid())
     try:
-        run.dir.mkdir(parents=True, mode=0o700)
-        atomic.write_json(run.dir / "plan.json", plan)
+        try:
+            run.dir.mkdir(parents=True, mode=0o700)
+        except FileExistsError:  # somebody began another at this moment
+            run = Run(workspace, new_guid() + (FINETUNED if run.guid.endswith(FINETUNED) else ""))
+            run.dir.mkdir(parents=True, mode=0o700)
+        atomic.write_json(run.dir / "plan.json",
+                          {"guid": run.guid, "created": time.time(), "config": config.to_dict(), **plan})
     except OSError as error:
         raise RunError(f"{run.dir} cannot be written: {error.strerror}.") from None
     try:
@@ -319,15 +342,16 @@ def _parse(lines: list[dict[str, Any]]) -> list[Event]:
     return found
 
 
-def _name(wish: str | None, dataset: str, taken: set[str]) -> str:
-    """A checked name: the one wished for, else the dataset's with the first free number. UsageError."""
+def choose_name(workspace: Workspace, wish: str | None, otherwise: str) -> str:
+    """A checked name that is free: the one wished for, else `otherwise` with the first free number. UsageError."""
+    taken = {entry.name for entry in workspace.entries()}
     if wish is not None and (wish := check_name(wish)):
         if wish.lower() == SHIPPED:
             raise UsageError(f"The name '{wish}' is that of the model that ships; choose another.")
         if wish in taken:
             raise UsageError(f"There is a model called '{wish}' already; choose another name.")
         return wish
-    base = "".join(c if c.isprintable() and c not in "/\\" else "-" for c in dataset)[:48].lstrip(".-") or "text"
+    base = "".join(c if c.isprintable() and c not in "/\\" else "-" for c in otherwise)[:48].lstrip(".-") or "text"
     number = 1
     while (name := base if number == 1 else f"{base}-{number}") in taken or name.lower() in ("last", SHIPPED):
         number += 1

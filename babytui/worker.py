@@ -35,6 +35,8 @@ IDLE_SECONDS = 0.05  # how often a paused run looks for a command
 RETRY_SECONDS = 2.0  # how often a run whose model cannot be written tries again
 COMPLETION_TOKENS = 300
 NICENESS = 5
+_EXTRA = "extra/"  # in a checkpoint: what a model file holds beside weights
+State = tuple[dict[str, Any], dict[str, Any]]  # of a checkpoint: arrays and plain data
 
 
 def main(argv: list[str]) -> int:
@@ -116,24 +118,39 @@ class Worker:
 
     def _train(self) -> None:
         from babytui import texts
-        from engine import registry
         from engine.estimate import cores
-        from engine.model import Model
         from engine.trainer import Trainer
 
         config = Config.read(self.plan.get("config"), strict=False)
         text = texts.read([Path(path) for path in self.plan["texts"]]).text
         self.digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         state = self._last_checkpoint() if self.resume else None
-        kind = registry.tokenizer.get(config.c_tokenizer)
-        self.tokenizer = kind(state[1]["vocab"]) if state else kind.fit(text)
+        self._begin_with(config, text, state)
         ids = self.tokenizer.encode(text)
         del text
-        self.model = Model.create(config, len(self.tokenizer.vocab))
         self.trainer = Trainer(self.model, self.tokenizer, ids, prompt=self.plan.get("prompt", ""),
                                dataset=self.plan.get("dataset", ""), resume=state,
                                time_budget=self.plan.get("time_budget"), cores=cores(config))
         self._steps()
+
+    def _begin_with(self, config: Config, text: str, state: State | None) -> None:
+        """The vocabulary and the model: new ones, those of the base, or empty ones for what a checkpoint holds."""
+        from babytui import finetuning
+        from engine import registry
+        from engine.model import Model
+
+        kind = registry.tokenizer.get(config.c_tokenizer)
+        base = self.plan.get("base")
+        if state is not None:
+            self.tokenizer = kind(state[1]["vocab"])
+            self.model = finetuning.reborn(self.plan, config, self.tokenizer) if base else \
+                Model.create(config, len(self.tokenizer.vocab))
+            self.model.extra = {name: state[0].get(_EXTRA + name, value) for name, value in state[1].get("extra", [])}
+        elif base:
+            self.model, self.tokenizer = finetuning.newborn(self.plan, config, text)
+        else:
+            self.tokenizer = kind.fit(text)
+            self.model = Model.create(config, len(self.tokenizer.vocab))
 
     def _steps(self) -> None:
         for event in self.trainer:
@@ -142,6 +159,8 @@ class Worker:
                 self._finish(event)
                 return
             self._write(event)
+            if isinstance(event, events.Start) and self.plan.get("base") and not self.resume:
+                self._checkpoint("start")  # from here on the base is not needed any more
             if isinstance(event, (events.Start, events.Step)):
                 self._between_steps()
 
@@ -196,14 +215,19 @@ class Worker:
             _log(error)
 
     def _checkpoint(self, reason: str) -> None:
-        """Save parameters, moments, configuration, cursor and vocabulary. A failure is an alarm, not the end."""
+        """Save parameters, moments, configuration, cursor, vocabulary and what else the model's file will hold. A
+        failure is an alarm, not the end."""
         folder = self.run.dir / "checkpoints"
         path = folder / f"step_{self.step:09}.safetensors"
         self.last_checkpoint = time.monotonic()
         try:
             folder.mkdir(exist_ok=True)
             arrays, meta = self.trainer.state()
-            checkpoint.write(path, arrays, {**meta, "vocab": self.tokenizer.vocab, "text_sha256": self.digest})
+            extra = self.model.extra
+            arrays |= {_EXTRA + name: value for name, value in extra.items() if hasattr(value, "dtype")}
+            meta = {**meta, "vocab": self.tokenizer.vocab, "text_sha256": self.digest,
+                    "extra": [[name, None if hasattr(value, "dtype") else value] for name, value in extra.items()]}
+            checkpoint.write(path, arrays, meta)
             for old in sorted(folder.glob("step_*.safetensors"))[:-KEEP]:
                 old.unlink()
         except (OSError, BabyError) as error:
@@ -214,7 +238,7 @@ class Worker:
     def _alarm(self, message: str, name: str = "checkpoint") -> None:
         self._write(events.Alarm(step=self.step, name=name, message=message))
 
-    def _last_checkpoint(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _last_checkpoint(self) -> State:
         """The newest checkpoint that is whole. RunError when there is none or the text is another."""
         for path in sorted((self.run.dir / "checkpoints").glob("step_*.safetensors"), reverse=True):
             try:
@@ -226,7 +250,7 @@ class Worker:
                 raise RunError("The text has changed since this run was started; put the old one back, or start a new "
                                "run.")
             return arrays, meta
-        raise RunError("There is no checkpoint to continue from; start the run again with babytui train.")
+        raise RunError(f"There is no checkpoint to continue from; start the run again with babytui {self.run.verb}.")
 
     def _finish(self, end: events.End) -> None:
         """Keep everything: the last checkpoint, the artifacts, settings/last.json; then End."""
@@ -242,11 +266,17 @@ class Worker:
 
         ws, guid, config = self.run.workspace, self.run.guid, self.model.config
         self.journal.flush()  # the report is made from it
-        artifacts.save_config(ws, guid, {**config.to_dict(), "babytui_name": self.plan.get("name", "")},
+        about = {}
+        if self.plan.get("base"):
+            from babytui import finetuning
+
+            about = {"babytui_base": finetuning.record(self.plan, self.model)}
+            finetuning.save_adapter(ws, guid, self.plan, self.model, self.tokenizer)
+        artifacts.save_config(ws, guid, {**config.to_dict(), **about, "babytui_name": self.plan.get("name", "")},
                               runtime(config, self.model.n_parameters))
         artifacts.save_tokenizer(ws, guid, config.c_tokenizer, self.tokenizer.vocab)
         artifacts.save_model(ws, guid, self.model.export())
-        artifacts.save_report(ws, guid, report.build(self.run, end))
+        artifacts.save_report(ws, guid, {**report.build(self.run, end), **about})
         artifacts.save_completion(ws, guid, completion)
         ws.save_last(guid, prompt=self.plan.get("prompt") or None)
 

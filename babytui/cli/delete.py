@@ -9,6 +9,7 @@ from babytui import runs, workspace_choice
 from babytui.cli.output import Output, size
 from babytui.library import locate
 from engine.errors import RunError, UsageError
+from store.names import short
 
 
 def run(arguments: Any) -> int:
@@ -22,11 +23,11 @@ def run(arguments: Any) -> int:
             raise UsageError(f"{reference} is the model that ships with babytui; it cannot be deleted.")
         live = runs.Run(workspace, guid)
         if live.alive:
-            raise RunError(f"{live.name} is being trained; end it with `babytui stop {guid[:8]}`, then delete it.")
+            raise RunError(f"{live.name} is being trained; end it with `babytui stop {short(guid)}`, then delete it.")
         entries[guid] = workspace.entry(guid)
     if not arguments.yes:
         for entry in entries.values():
-            out.warn(f"{entry.name} ({entry.guid[:8]}), {size(entry.bytes)}:")
+            out.warn(f"{entry.name} ({short(entry.guid)}), {size(entry.bytes)}:")
             for path in entry.files:
                 out.warn(f"  {path}")
         if not (sys.stdin.isatty() and sys.stderr.isatty()):

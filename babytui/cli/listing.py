@@ -7,6 +7,7 @@ from typing import Any
 from babytui import runs, workspace_choice
 from babytui.cli.info import facts
 from babytui.cli.output import Output, columns, count, date, loss, size, table
+from store.names import short
 
 
 def run(arguments: Any) -> int:
@@ -28,7 +29,7 @@ def run(arguments: Any) -> int:
     for entry in entries:
         state = status.get(entry.guid, "")
         config = entry.config
-        rows.append((entry.guid[:8] + ("_f" if entry.guid.endswith("_finetuned") else ""), entry.name[:20],
+        rows.append((short(entry.guid), entry.name[:20],
                      f"{config.get('c_attention', '?')}+{config.get('c_network', '?')}", count(entry.parameters),
                      loss(entry.validation_loss), count(entry.tokens), (entry.dataset or "–")[:14], date(entry.created),
                      size(entry.bytes), state if state not in ("finished", "") else ""))

@@ -10,6 +10,7 @@ from babytui.cli.train import finish
 from babytui.cli.watching import Watch
 from engine import events
 from engine.errors import RunError
+from store.names import short
 
 HISTORY = 2000  # events that attach reads from before
 
@@ -43,7 +44,7 @@ def list_runs(arguments: Any) -> int:
         rows = [("GUID", "NAME", "STATUS", "STEP", "LOSS", "VAL", "TEXT", "STARTED")]
         for run in found:
             of = f"/{run['steps']}" if run["steps"] else ""
-            rows.append((run["guid"][:8], run["name"][:24], run["status"], f"{run['step']}{of}",
+            rows.append((short(run["guid"]), run["name"][:24], run["status"], f"{run['step']}{of}",
                          loss(run["train_loss"]), loss(run["validation_loss"]), run["dataset"][:20],
                          date(run["created"])))
         for line in table(rows, right=(3, 4, 5)):
@@ -70,7 +71,7 @@ def pause(arguments: Any) -> int:
     run = _find(arguments)
     run.command("pause")
     return _answer(arguments, run, run.wait_for("paused", *runs.OVER), "paused",
-                   f"`babytui resume {run.guid[:8]}` lets it go on.")
+                   f"`babytui resume {run.short}` lets it go on.")
 
 
 def resume(arguments: Any) -> int:
@@ -80,7 +81,7 @@ def resume(arguments: Any) -> int:
         return _answer(arguments, run, "running", "running", "It was not paused.")
     run.resume()
     return _answer(arguments, run, run.wait_for("running", *runs.OVER), "running",
-                   f"`babytui attach {run.guid[:8]}` watches it.")
+                   f"`babytui attach {run.short}` watches it.")
 
 
 def stop(arguments: Any) -> int:
@@ -95,7 +96,7 @@ def stop(arguments: Any) -> int:
         if run.disk_is_full:
             raise RunError(f"The disk of {run.dir} is full: {run.name} waits for room to save its model; stop it once "
                            "more to give the model up.")
-    return _answer(arguments, run, status, "stopped", f"`babytui inference {run.guid[:8]}` talks to its model.")
+    return _answer(arguments, run, status, "stopped", f"`babytui inference {run.short}` talks to its model.")
 
 
 def checkpoint(arguments: Any) -> int:

@@ -31,10 +31,15 @@ def config_of(arguments: Any, workspace: Workspace, out: Output) -> Config:
     else:
         config = Config.read()
     config = Config(config.values)  # what a file holds beyond parameters belongs to the model it came from
-    changes = dict(_assignment(text) for text in arguments.set or [])
+    return Config.read(assignments(arguments), base=config).validate()
+
+
+def assignments(arguments: Any) -> dict[str, Any]:
+    """What --set and --steps change, by parameter."""
+    changes: dict[str, Any] = dict(_assignment(text) for text in arguments.set or [])
     if arguments.steps:
         changes["n_steps"] = arguments.steps
-    return Config.read(changes, base=config).validate()
+    return changes
 
 
 def _read(path: Path, out: Output) -> Config:

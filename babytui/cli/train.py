@@ -19,17 +19,23 @@ def run(arguments: Any) -> int:
                          time_budget=arguments.time)
     for note in started.plan.get("notes", []):
         out.say(note)
+    return watch(started, arguments)
+
+
+def watch(started: runs.Run, arguments: Any) -> int:
+    """Watch a run that has just begun to its end, or leave it at once with --detach. The exit code."""
+    out: Output = arguments.out
     if arguments.detach:
         if arguments.json:
             out.data(Watch(started, out).result())
         else:
             out.print(started.guid)
-        out.say(f"{started.name} trains in the background; `babytui attach {started.guid[:8]}` watches it, "
-                f"`babytui stop {started.guid[:8]}` ends it.")
+        out.say(f"{started.name} trains in the background; `babytui attach {started.short}` watches it, "
+                f"`babytui stop {started.short}` ends it.")
         return 0
-    watch = Watch(started, out)
-    code = watch.follow()
-    finish(watch, out, arguments.json)
+    watching = Watch(started, out)
+    code = watching.follow()
+    finish(watching, out, arguments.json)
     return code
 
 
@@ -41,10 +47,9 @@ def finish(watch: Watch, out: Output, json: bool) -> None:
     elif watch.left or (end is not None and end.reason != "failed"):
         out.print(run.guid)
     if watch.left:
-        out.say(f"{run.name} goes on; `babytui attach {run.guid[:8]}` watches it, `babytui stop {run.guid[:8]}` ends "
-                "it.")
+        out.say(f"{run.name} goes on; `babytui attach {run.short}` watches it, `babytui stop {run.short}` ends it.")
     elif end is not None and end.reason != "failed":
         how = {"finished": "finished", "time": "used its time", "stopped": "was stopped and kept"}[end.reason]
         out.say(f"{run.name} {how}: {end.step} steps in {seconds(end.seconds)}, training loss "
                 f"{loss(end.train_loss)}, validation loss {loss(end.validation_loss)}.")
-        out.say(f"Talk to it:  babytui inference {run.guid[:8]} --prompt '…'\nLook at it:  babytui info {run.guid[:8]}")
+        out.say(f"Talk to it:  babytui inference {run.short} --prompt '…'\nLook at it:  babytui info {run.short}")

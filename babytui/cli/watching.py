@@ -113,7 +113,7 @@ class Watch:
         self.take(event)
         if isinstance(event, events.Start):
             again = f", going on after step {event.step}" if event.step else ""
-            self.out.say(f"{self.run.name} ({self.run.guid[:8]}): {event.parameters:,} parameters, vocabulary "
+            self.out.say(f"{self.run.name} ({self.run.short}): {event.parameters:,} parameters, vocabulary "
                          f"{event.vocab_size}, {event.train_tokens:,} tokens of {event.dataset or 'text'}{again}")
         elif isinstance(event, events.Evaluation):
             if not self.out.live:
@@ -177,7 +177,7 @@ class Watch:
 
     def _verdict(self, interrupted: bool) -> int:
         if self.end is None:
-            self.out.warn(f"babytui: {self.run.name} died; `babytui resume {self.run.guid[:8]}` continues it from its "
+            self.out.warn(f"babytui: {self.run.name} died; `babytui resume {self.run.short}` continues it from its "
                           f"last checkpoint, and {self.run.dir / 'worker.log'} may say why.")
             return 1
         if self.end.reason == "failed":
@@ -186,7 +186,7 @@ class Watch:
         return 130 if interrupted else 0
 
     def result(self) -> dict[str, Any]:
-        """The object that `train --json` prints."""
+        """The object that `train --json` and `finetune --json` print."""
         start, end, step = self.start, self.end, self.step
         tokens = end.tokens if end else step.tokens if step else 0
         spent = end.seconds if end else step.seconds if step else 0.0
@@ -196,4 +196,13 @@ class Watch:
             "steps": end.step if end else step.step if step else 0, "tokens": tokens, "seconds": spent,
             "tokens_per_second": tokens / spent if spent else None,
             "train_loss": end.train_loss if end else None, "validation_loss": end.validation_loss if end else None,
+            **self._base(),
         }
+
+    def _base(self) -> dict[str, Any]:
+        """What a fine-tuned run was made from."""
+        plan = self.run.plan
+        if not plan.get("base"):
+            return {}
+        return {"base": plan["base"]["guid"], "trained_parameters": plan["trained_parameters"],
+                "new_symbols": plan["adaptation"]["new_symbols"]}

@@ -1,0 +1,344 @@
+"""Fine-tuning: what of which model learns which text. Worked out before anything is written, then an ordinary run.
+
+The worker comes here for the model and the vocabulary that such a run begins with, and for what its artifacts say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from babytui import library, runs, texts
+from babytui.visible import visible
+from engine.config import ALIASES, MODEL, PARAMETERS, Config
+from engine.errors import BabyError, ConfigError, FormatError, RunError, TextError
+from store.names import FINETUNED, new_guid, short, split_guid
+from store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from engine.adaptation import Adaptation
+    from engine.estimate import Estimate
+    from engine.model import Model
+    from engine.tokenizer._base import Tokenizer
+
+# Unless the user says otherwise (docs/finetune.md has the measurements behind them):
+RATE = 1 / 3  # of the base's r_learn
+LORA_RATE = 1.0  # of the base's r_learn, with low-rank adapters
+EPOCHS = 3  # passes over the text
+FEWEST, MOST = 100, 1000  # steps
+SHOWN_SYMBOLS = 16
+VOCABULARY = {"wte_weight": 0, "lm_head_weight": 1, "lm_head_bias": 0}  # tensors and the axis of their symbols
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that is fine-tuned. config: as the shapes of its file correct it. sha256: of its file."""
+
+    workspace: Workspace
+    guid: str
+    name: str
+    sha256: str
+    config: Config
+    tokenizer: Tokenizer
+
+    @property
+    def label(self) -> str:
+        """Its name and the start of its GUID."""
+        return f"{self.name} ({short(self.guid)})"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that could begin: everything about it has been checked and nothing written.
+
+    symbols: what the text adds to the vocabulary. strange: it has nothing but new ones. chosen: parameters that the
+    user did not set. estimate, full: the cost of this run and of one that trains everything.
+    """
+
+    base: Base
+    config: Config
+    adaptation: Adaptation
+    paths: list[Path]
+    dataset: str
+    tokens: int
+    symbols: list[str]
+    strange: bool
+    chosen: dict[str, Any]
+    estimate: Estimate
+    full: Estimate
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.base.tokenizer.vocab) + len(self.symbols)
+
+    @property
+    def share(self) -> float:
+        """Memory for training, as a share of what training everything takes."""
+        return self.estimate.training_bytes / self.full.training_bytes
+
+    def symbols_sentence(self) -> str:
+        """Which symbols are new; they are shown so that none can drive the terminal."""
+        count = len(self.symbols)
+        if not count:
+            return f"{self.dataset} has no symbols that {self.base.name} does not know."
+        few = " ".join(visible(symbol, newlines=False) if symbol.strip() else repr(symbol)
+                       for symbol in (symbol[:20] for symbol in self.symbols[:SHOWN_SYMBOLS]))
+        more = f" … and {count - SHOWN_SYMBOLS:,} more" if count > SHOWN_SYMBOLS else ""
+        return f"{count:,} new {'symbol' if count == 1 else 'symbols'}: {few}{more}"
+
+    def warning(self) -> str:
+        """What makes little sense; empty when nothing does."""
+        if not self.strange:
+            return ""
+        return (f"{self.base.name} knows no symbol of {self.dataset}: what it has learnt about its own symbols will "
+                "help little.")
+
+    def choices(self) -> str:
+        """What was chosen in place of the user."""
+        own = "".join(f"; {name} {_plain(value)}" for name, value in self.chosen.items())
+        return f"Parameters start from those of {self.base.name}{own}."
+
+
+def open_base(reference: str, workspace: Workspace) -> Base:
+    """The model with this GUID, start of a GUID or name ("baby": the one that ships), read whole.
+
+    It is looked at on the CPU, wherever it was trained. NotFound, FormatError.
+    """
+    from engine.model import Model
+
+    home, guid = library.locate(reference, workspace)
+    entry = home.entry(guid)
+    library.need_model(home, guid, entry)
+    name = runs.SHIPPED if home.root != workspace.root else entry.name or short(guid)
+    digest = model_sha256(home, guid)
+    config, tokenizer, arrays = library.read(home, guid)
+    model = Model.from_arrays(config.replace(c_device="cpu"), arrays, source=home.find("model", guid).name)
+    if len(tokenizer.vocab) != model.vocab_size:
+        raise FormatError(f"{home.find('tokenizer', guid).name} has {len(tokenizer.vocab)} symbols but the model has "
+                          f"{model.vocab_size}; they do not belong together.")
+    return Base(home, guid, name, digest, Config(model.config.replace(c_device=config.c_device).values), tokenizer)
+
+
+def model_sha256(home: Workspace, guid: str) -> str:
+    """The SHA-256 of a model's file in hexadecimal. NotFound."""
+    with open(home.find("model", guid), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def prepare(base: Base, workspace: Workspace, names: Sequence[str | os.PathLike[str]], *,
+            changes: Mapping[str, Any] | None = None, adaptation: Adaptation | None = None,
+            prompt: str = "") -> Prepared:
+    """What fine-tuning `base` on these texts would be. changes: parameters by name, also as text.
+
+    ConfigError with its field (a parameter, freeze, rank, alpha or target), TextError, NotFound.
+    """
+    from engine import data
+    from engine.adaptation import Adaptation
+    from engine.estimate import estimate
+
+    changes = dict(changes or {})
+    adaptation = adaptation or Adaptation()
+    config = _configure(base, changes)
+    paths = texts.find(workspace, names)
+    dataset = texts.dataset(paths)
+    tokens, symbols, strange, notes = _compare(base, paths)
+    unknown = [s for s in base.tokenizer.missing(prompt) if s not in symbols]
+    if unknown:
+        few = ", ".join(map(repr, unknown[:8]))
+        raise TextError(f"The prompt has symbols that neither {base.name} nor the text has: {few}; leave them out.")
+    chosen = _defaults(base, config, changes, tokens, bool(adaptation.rank))
+    config = config.replace(**chosen).validate()
+    data.train_tokens(tokens, config)
+    adaptation = replace(adaptation, new_symbols=len(symbols))
+    vocab_size = len(base.tokenizer.vocab) + len(symbols)
+    cost = estimate(config, vocab_size=vocab_size, text_tokens=tokens, adaptation=adaptation)
+    full = estimate(config, vocab_size=vocab_size, text_tokens=tokens) if adaptation else cost
+    return Prepared(base, config, adaptation, paths, dataset, tokens, symbols, strange, chosen, cost, full, notes)
+
+
+def _configure(base: Base, changes: Mapping[str, Any]) -> Config:
+    """The base's parameters with what the user changes; ConfigError for one that is the model itself."""
+    config = Config.read(changes, base=base.config)
+    for name, parameter in PARAMETERS.items():
+        if (parameter.group == MODEL or name == "c_tokenizer") and config.values[name] != base.config.values[name]:
+            raise ConfigError(f"{name} is part of what {base.name} is ({_plain(base.config.values[name])}) and stays "
+                              "in fine-tuning; train a new model to change it.", name)
+    return config
+
+
+def _compare(base: Base, paths: Sequence[Path]) -> tuple[int, list[str], bool, list[str]]:
+    """Of the texts: tokens, new symbols, whether they have nothing but new symbols, and notes of how they were read.
+
+    The last answer is kept, for a form that asks at every key.
+    """
+    stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+    key = (base.sha256, tuple(base.tokenizer.vocab[-1:]), stamps)
+    if key not in _compared:
+        text = texts.read(paths)
+        if not text.text:
+            raise TextError("The text is empty; there is nothing to learn from.")
+        extended = base.tokenizer.extend(text.text)
+        pieces = extended.pieces(text.text)
+        symbols = extended.vocab[len(base.tokenizer.vocab):]
+        strange = bool(symbols) and not any(piece in base.tokenizer.ids for piece in pieces)
+        _compared.clear()
+        _compared[key] = len(pieces), symbols, strange, list(text.notes)
+    return _compared[key]
+
+
+_compared: dict[Any, tuple[int, list[str], bool, list[str]]] = {}
+
+
+def _defaults(base: Base, config: Config, changes: Mapping[str, Any], tokens: int, lora: bool) -> dict[str, Any]:
+    """Parameters that the user did not set and that fine-tuning wants different from the base's."""
+    from engine import data
+
+    given = {ALIASES.get(name, name) for name in changes}
+    chosen: dict[str, Any] = {}
+    if "r_learn" not in given:
+        chosen["r_learn"] = float(f"{base.config.r_learn * (LORA_RATE if lora else RATE):.2g}")
+    if not given & {"n_steps", "n_epochs"}:
+        whole = data.steps(data.train_tokens(tokens, config),
+                           config.replace(n_steps=0, n_epochs=EPOCHS, s_stride="auto"))
+        chosen["n_steps"] = max(FEWEST, min(MOST, whole))
+    elif "n_steps" not in given:
+        chosen["n_steps"] = 0  # the passes decide
+    if "s_warmup" not in given:
+        chosen["s_warmup"] = "auto"
+    if config.c_device == "gpu" and "c_device" not in given and importlib.util.find_spec("cupy") is None:
+        chosen["c_device"] = "cpu"
+    return chosen
+
+
+def start(workspace: Workspace, prepared: Prepared, *, name: str | None = None, prompt: str = "",
+          time_budget: float | None = None) -> runs.Run:
+    """Begin the run in its own process and return when it has begun, as `runs.start` does. RunError."""
+    base = prepared.base
+    plan = {
+        "name": runs.choose_name(workspace, name, f"{base.name}-{prepared.dataset}"),
+        "texts": [str(path) for path in prepared.paths], "notes": prepared.notes, "dataset": prepared.dataset,
+        "prompt": prompt, "time_budget": time_budget,
+        "base": {"guid": base.guid, "name": base.name, "sha256": base.sha256, "workspace": str(base.workspace.root)},
+        "adaptation": prepared.adaptation.to_dict(), "trained_parameters": prepared.estimate.trained_parameters,
+    }
+    return runs.begin(workspace, prepared.config, prepared.vocab_size, plan, target_guid(workspace, base.guid))
+
+
+def target_guid(workspace: Workspace, guid: str) -> str:
+    """What the new model is called: GUID_finetuned, or a new one when that exists or GUID is fine-tuned itself."""
+    bare, tuned = split_guid(guid)
+    own = bare + FINETUNED
+    free = not tuned and not workspace.run_dir(own).exists() and all(e.guid != own for e in workspace.entries())
+    return own if free else new_guid() + FINETUNED
+
+
+# --- in the worker ---------------------------------------------------------------------------------------------------
+
+
+def newborn(plan: Mapping[str, Any], config: Config, text: str) -> tuple[Model, Tokenizer]:
+    """The model and the vocabulary that a fine-tuning run begins with. RunError when the base is another by now."""
+    from engine.adaptation import Adaptation, grow
+    from engine.model import Model
+
+    about = plan["base"]
+    home, guid = Workspace(about["workspace"]), about["guid"]
+    try:
+        digest = model_sha256(home, guid)
+    except (BabyError, OSError) as error:
+        raise RunError(f"The model that is fine-tuned cannot be read any more: {error}") from None
+    if digest != about["sha256"]:
+        raise RunError(f"The model file of {about['name']} has changed since this run was planned; start it again.")
+    _, tokenizer, arrays = library.read(home, guid)
+    tokenizer = tokenizer.extend(text)
+    arrays = grow(arrays, len(tokenizer.vocab), config.n_seed)
+    model = Model.from_arrays(config, arrays, source=home.find("model", guid).name,
+                              adaptation=Adaptation.read(plan["adaptation"]))
+    return model, tokenizer
+
+
+def reborn(plan: Mapping[str, Any], config: Config, tokenizer: Tokenizer) -> Model:
+    """A model of the right kind for a checkpoint, which the trainer fills; the base is not needed any more."""
+    from engine.adaptation import Adaptation
+    from engine.model import Model
+
+    blank = Model.create(config, len(tokenizer.vocab)).export()
+    return Model.from_arrays(config, blank, adaptation=Adaptation.read(plan["adaptation"]))
+
+
+def record(plan: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """What config and report say under babytui_base: which model it was made from, and what of it was trained."""
+    about = {key: plan["base"][key] for key in ("guid", "name", "sha256")}
+    return {**about, **plan["adaptation"], "trained_parameters": model.n_trained}
+
+
+def save_adapter(workspace: Workspace, guid: str, plan: Mapping[str, Any], model: Model, tokenizer: Tokenizer) -> None:
+    """Keep the low-rank adapters of a finished run beside its model; nothing when it has none."""
+    from store import adapters
+
+    factors = model.adapters()
+    if not factors:
+        return
+    about = record(plan, model)
+    count = about["new_symbols"]
+    adapters.save(workspace, guid, factors, _new_rows(model, factors, count), {
+        "base": {key: about[key] for key in ("guid", "name", "sha256")}, "rank": about["rank"], "alpha": about["alpha"],
+        "scale": model.adaptation.scale, "target": about["target"], "freeze": about["freeze"],
+        "symbols": tokenizer.vocab[len(tokenizer.vocab) - count:]})
+
+
+def _new_rows(model: Model, factors: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """What belongs to the new symbols, without the adapters' part of it where the vocabulary itself is adapted."""
+    import numpy as np
+
+    from engine.adaptation import merge
+
+    arrays = {name: np.asarray(value) for name, value in model.export().items() if name in VOCABULARY}
+    own = {key: value for key, value in factors.items() if key.rpartition(".")[0] in arrays}
+    arrays = merge(arrays, own, -model.adaptation.scale)
+    return {name: np.ascontiguousarray(np.moveaxis(np.moveaxis(value, VOCABULARY[name], 0)[-count:], 0,
+                                                   VOCABULARY[name]))
+            for name, value in arrays.items()} if count else {}
+
+
+def apply_adapter(model: Model, tokenizer: Tokenizer, sha256: str, path: str | os.PathLike[str],
+                  ) -> tuple[Model, Tokenizer]:
+    """A base with adapters of a file put on it, and its vocabulary. NotFound, FormatError when it does not fit."""
+    import numpy as np
+
+    from engine.adaptation import merge
+    from engine.model import Model
+    from store import adapters
+
+    found = adapters.load(path)
+    name = visible(Path(path).name, newlines=False)
+    if found.base_sha256 != sha256:
+        raise FormatError(f"{name} belongs to another model ({visible(found.base_guid[:46], newlines=False)}, or an "
+                          "earlier state of it); adapters fit only the very model they were trained on.")
+    known = next((symbol for symbol in found.symbols if symbol in tokenizer.ids), None)
+    if known is not None:
+        raise FormatError(f"{name}: the model knows {known!r} already, which the file calls new; it is damaged.")
+    arrays = model.export()
+    for tensor, axis in VOCABULARY.items() if found.symbols else ():
+        old, new = arrays[tensor], found.new.get(tensor)
+        wanted = list(old.shape)
+        wanted[axis] = len(found.symbols)
+        if new is None or list(new.shape) != wanted:
+            raise FormatError(f"{name}: {tensor} of the new symbols has the shape {getattr(new, 'shape', 'none')}, not "
+                              f"{tuple(wanted)}; it does not fit this model.")
+        arrays[tensor] = np.concatenate([old, new], axis)
+    try:
+        merged = merge(arrays, found.factors, found.scale)
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}") from None
+    return (Model.from_arrays(model.config, merged, source=name),
+            type(tokenizer)([*tokenizer.vocab, *found.symbols]))
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
