@@ -254,10 +254,14 @@ class Problem:
 
 @dataclass(frozen=True, eq=True)
 class Config:
-    """A complete set of parameters, read as attributes: `config.n_emb`. `extra` keeps keys that are not ours."""
+    """A complete set of parameters, read as attributes: `config.n_emb`.
+
+    extra: keys that are not ours. given: the parameters that somebody named; the others are defaults.
+    """
 
     values: Mapping[str, Any]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "values":
@@ -289,7 +293,7 @@ class Config:
                 raise ConfigError(f"{given[name]} and {key} are the same parameter but differ "
                                   f"({shown(values[name])} and {shown(coerced)}); keep one of them.", name)
             given[name], values[name] = key, coerced
-        return cls(values, extra)
+        return cls(values, extra, (base.given if base else frozenset()) | frozenset(given))
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some parameters changed."""

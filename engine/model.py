@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import backend, registry
+from engine import backend, contents, registry
 from engine.backend import Arena, Array, xp
 from engine.block import Block
 from engine.config import Config
@@ -95,24 +95,19 @@ class Model:
     def from_arrays(cls, config: Config, arrays: Mapping[str, Any], *, source: str = "The model") -> Model:
         """A model from the contents of a model file: shapes decide what the config does not say.
 
-        Null biases are 0, historic names are ours, what is not ours is kept in `extra`. FormatError names the tensor
-        that is missing or has another shape; `source` begins its message.
+        Null biases are 0, historic names are ours, what is not ours is kept in `extra`. FormatError names the tensor or
+        the parameter that does not fit, see engine/contents.py; `source` begins its message.
         """
+        contents.check_variants(config, list(arrays), source)
         arrays = _ours(config, arrays)
         config = infer(config, arrays, source)
+        contents.check(config, tensors(config, len(arrays["wte_weight"])), arrays, source)
         model = cls(config, arrays["wte_weight"].shape[0])
         left = dict(arrays)
         for name, view in model.params.items():
             value = left.pop(name, None)
-            if value is None:
-                if not model.params.origin(name).optional:
-                    raise FormatError(f"{source} lacks the tensor {name}; it does not belong to this config "
-                                      f"({config.c_attention}, {config.c_network}).")
-                continue
-            if not hasattr(value, "shape") or value.shape != view.shape:
-                raise FormatError(f"{source}: {name} has the shape {getattr(value, 'shape', 'of a single number')}, "
-                                  f"not {view.shape}; the config and the model do not belong together.")
-            view[...] = xp.asarray(value)
+            if value is not None:
+                view[...] = xp.asarray(value)
         model.extra = left
         model.round()
         return model
@@ -127,6 +122,8 @@ class Model:
                 prefix = f"{block.prefix}{variant.name}_"
                 order += [prefix + name for name in variant.file_order(self.config)]
                 values |= {prefix + name: value for name, value in variant.scalars(self.config).items()}
+                values |= {prefix + name: self.extra.get(prefix + name, np.zeros(shape, self.storage))
+                           for name, shape in variant.unused(self.config).items()}
         for name, view in self.params.items():
             values[name] = np.ascontiguousarray(backend.host(view).astype(self.storage))
         out = {name: values[name] for name in [*(n for n in self.params if not n.startswith("block_")), *order]}
@@ -265,7 +262,8 @@ def _ours(config: Config, arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def infer(config: Config, arrays: Mapping[str, Any], source: str = "The model") -> Config:
-    """The config with what the shapes of the tensors decide. FormatError when the embeddings are missing."""
+    """The config with what the shapes of the tensors decide. FormatError when the embeddings are missing, or when the
+    config says something else."""
     for name in ("wte_weight", "wpe_weight"):
         if len(getattr(arrays.get(name), "shape", ())) != 2:
             raise FormatError(f"{source} lacks the matrix {name}; it is not a model of this kind.")
@@ -274,11 +272,12 @@ def infer(config: Config, arrays: Mapping[str, Any], source: str = "The model") 
     found: dict[str, Any] = {"n_ctx": shapes["wpe_weight"][0], "n_emb": shapes["wte_weight"][1],
                              "n_layers": len(layers) or config.n_layers}
     try:
-        config = config.replace(**found)
+        config = contents.agree(config, found, source)
         for variant in _variants(config):
             prefix = f"block_0_{variant.name}_"
             own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-            config = config.replace(**variant.infer(own, config))
+            config = contents.agree(config, variant.infer(own, config), source)
+            config = config.replace(**variant.assume(own, config))
         return config.validate()
     except ConfigError as error:
         raise FormatError(f"{source} does not fit its config: {error}") from None

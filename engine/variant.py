@@ -76,6 +76,17 @@ class Variant:
         return {}
 
     @classmethod
+    def assume(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
+        """The parameters that make the function of a file which lacks tensors of ours, whatever its config says."""
+        return {}
+
+    @classmethod
+    def unused(cls, config: Config) -> dict[str, tuple[int, ...]]:
+        """Tensors of the file format that nothing is computed with, and their shapes. They are among `file_order`: kept
+        as they are, and zeros in a model that has none."""
+        return {}
+
+    @classmethod
     def convert(cls, arrays: dict[str, Any], config: Config) -> dict[str, Any]:
         """A file's values for one layer (without prefix, under our names) in the form that this class computes with."""
         return arrays

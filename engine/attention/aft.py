@@ -6,6 +6,7 @@
 
 The gradient is zero where the clip acts. O(T) in time; see engine/scan.py for the sums.
 
+Files hold a query matrix as well, which nothing is computed with: it is kept, and zeros are written for it.
 Parameters 3·D² + D. Forward FLOPs 6·T·D² + 140·T·D (the sums are blocked triangular products). Decode state:
 2·D numbers.
 """
@@ -30,6 +31,14 @@ class Aft(Averaging):
         D = config.n_emb
         return [Tensor("kv_weight", (D, 2 * D), parts=columns(k_weight=D, v_weight=D)),
                 Tensor("c_weight", (D, D), "residual"), Tensor("c_bias", (D,), "zeros", optional=True)]
+
+    @classmethod
+    def unused(cls, config: Config) -> dict[str, tuple[int, ...]]:
+        return {"q_weight": (config.n_emb, config.n_emb)}
+
+    @classmethod
+    def file_order(cls, config: Config) -> list[str]:
+        return ["q_weight", *super().file_order(config)]
 
     @classmethod
     def flops(cls, config: Config, tokens: int) -> float:

@@ -47,10 +47,9 @@ class Rfa(Mha):
         return [*super().tensors(config), Tensor("memory_decay", (config.n_heads,), _LOGIT, optional=True)]
 
     @classmethod
-    def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
-        found = super().infer(shapes, config)
+    def assume(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
         # a file without the slot was trained over its whole context
-        return found if "memory_decay" in shapes or not found else {**found, "s_window": config.n_ctx}
+        return {} if "memory_decay" in shapes else {"s_window": config.n_ctx}
 
     @classmethod
     def flops(cls, config: Config, tokens: int) -> float:

@@ -2,10 +2,17 @@
 
     y = drop((x·C + bc) ⊙ σ(x·G + bg))
 
+A file without G and bg has no gate: σ = 1. It is read as G = 0 and bg = 40, for which σ is exactly 1 and its gradient
+exactly 0, so that the gate stays open in training too.
+
 Parameters 2·D² + 2·D. Forward FLOPs 4·T·D². No decode state.
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
 
 from engine import registry
 from engine.backend import Array, xp
@@ -14,6 +21,8 @@ from engine.functional import sigmoid
 from engine.parameters import LayerGradients, Tensor, columns, stretches
 from engine.tape import Tape
 from engine.variant import Pointwise, Weights, linear, rows
+
+OPEN = 40.0  # σ(40) = 1 to every digit of a double
 
 
 @registry.network.register("gln", aliases=("lin",))
@@ -29,6 +38,13 @@ class Gln(Pointwise):
     @classmethod
     def file_order(cls, config: Config) -> list[str]:
         return ["c_weight", "c_bias", "g_weight", "g_bias"]
+
+    @classmethod
+    def convert(cls, arrays: dict[str, Any], config: Config) -> dict[str, Any]:
+        weight: Any = arrays.get("c_weight")
+        if "g_weight" in arrays or "g_bias" in arrays or not hasattr(weight, "shape"):
+            return arrays
+        return {**arrays, "g_weight": np.zeros_like(weight), "g_bias": np.full(weight.shape[-1:], OPEN, weight.dtype)}
 
     @classmethod
     def flops(cls, config: Config, tokens: int) -> float:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from engine import registry
 from engine.backend import Array
 from engine.config import Config
@@ -46,10 +48,13 @@ class Lor(Pointwise):
 
     @classmethod
     def convert(cls, arrays: dict[str, Any], config: Config) -> dict[str, Any]:
-        alpha, up = arrays.get("alpha"), arrays.get("c_proj_up_weight")
-        if isinstance(alpha, (int, float)) and alpha != ALPHA and up is not None:
-            arrays = {**arrays, "c_proj_up_weight": up * (alpha / ALPHA), "alpha": ALPHA}
-        return arrays
+        alpha: Any = arrays.get("alpha")
+        up: Any = arrays.get("c_proj_up_weight")
+        if not isinstance(alpha, (int, float)) or alpha == ALPHA or not hasattr(up, "shape"):
+            return arrays
+        with np.errstate(over="ignore"):
+            scaled = up * (alpha / ALPHA)
+        return {**arrays, "c_proj_up_weight": scaled, "alpha": ALPHA} if np.isfinite(scaled).all() else arrays
 
     @classmethod
     def flops(cls, config: Config, tokens: int) -> float:
