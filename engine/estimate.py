@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from engine import backend, data, registry, schedule
+from engine.adaptation import Adaptation
 from engine.config import Config
-from engine.model import Model, tensors
+from engine.model import Model, lowest, tensors
 from engine.optimizer import AdamW
-from engine.parameters import Gradients
+from engine.parameters import Gradients, Tensor, adapters
 
 TOKENS_PER_PARAMETER = (20, 40)  # Hoffmann et al., arXiv 2203.15556, found about 20
 _NEXT_PROCESS = 0.8  # of the first one's speed
 _LOOKING = 1.1  # evaluations and samples
 _QUICK = 5e10  # FLOPs of a step that calibration may take
-_PASSES = 3.0  # a backward pass costs twice its forward pass
+_PASSES = 3.0  # a backward pass costs twice its forward pass, half of that for the gradients of the weights
 
 
 @dataclass(frozen=True)
@@ -51,28 +53,30 @@ def forward_flops(config: Config, vocab_size: int, tokens: int) -> float:
 
 
 def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = None,
-             speed: float | None = None) -> Estimate:
-    """The cost of training and using `config`.
+             speed: float | None = None, adaptation: Adaptation | None = None) -> Estimate:
+    """The cost of training and using `config`; with `adaptation`, of training only what that says.
 
     vocab_size and text_tokens come from the text; without text_tokens the steps are those of n_steps (or 0). speed:
     FLOP/s from `calibrate`. ConfigError when the configuration contradicts itself, TextError when the text is short.
     """
     config.validate()
-    all_tensors = tensors(config, vocab_size)
-    parameters = sum(t.size for t in all_tensors)
-    trained = sum(t.size for t in all_tensors if not t.frozen)
+    all_tensors = (adaptation or Adaptation()).tensors(tensors(config, vocab_size))
+    parameters = sum(t.size for t in all_tensors if not t.corrects)
+    trained = sum(t.trained for t in all_tensors)
     size = np.dtype(backend.COMPUTE[config.d_type]).itemsize
     each = config.batch_size * config.n_ctx
-    per_step = _PASSES * config.batch_size * forward_flops(config, vocab_size, config.n_ctx)
+    buffered = sum(t.size for t in all_tensors if not t.frozen)
+    passes = _PASSES - 1 + min(1.0, buffered / parameters)
+    per_step = passes * config.batch_size * forward_flops(config, vocab_size, config.n_ctx)
     steps = data.steps(data.train_tokens(text_tokens, config), config) if text_tokens else config.n_steps
     found = Estimate(
         parameters=parameters, trained_parameters=trained, model_file_bytes=round(parameters * _json_bytes(config)),
-        training_bytes=_training_bytes(config, vocab_size, parameters, trained),
+        training_bytes=_training_bytes(config, vocab_size, all_tensors),
         generation_bytes=parameters * size + state_bytes(config),
         flops_per_step=per_step, flops_per_token=forward_flops(config, vocab_size, config.n_ctx) / config.n_ctx,
         tokens_per_step=each,
         tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]), steps=steps,
-        tokens=steps * each, seconds=_seconds(config, trained, steps * per_step, speed) if speed and steps else None)
+        tokens=steps * each, seconds=_seconds(config, buffered, steps * per_step, speed) if speed and steps else None)
     found.warnings.extend(_warnings(config, found, text_tokens))
     return found
 
@@ -90,9 +94,9 @@ def cores(config: Config) -> int:
     return min(config.c_device_cpu_cores or backend.cores(), backend.cores())
 
 
-def _seconds(config: Config, trained: int, flops: float, speed: float) -> float:
+def _seconds(config: Config, buffered: int, flops: float, speed: float) -> float:
     """Training time with all the processes that will take part; the later ones add a little less than the first."""
-    processes = min(cores(config), len(data.lanes(config, trained)))
+    processes = min(cores(config), len(data.lanes(config, buffered)))
     return flops / (speed * (1 + _NEXT_PROCESS * (processes - 1))) * _LOOKING
 
 
@@ -137,9 +141,8 @@ def _stand_in(config: Config) -> Config:
     """One layer of `config`, smaller in batch, then context, then width until a step is quick and takes < 1 GiB."""
     small = config.replace(n_layers=1, s_stride="auto")
     while True:
-        weights = sum(t.size for t in tensors(small, 65))
         step = _PASSES * small.batch_size * forward_flops(small, 65, small.n_ctx)
-        if _training_bytes(small, 65, weights, weights) <= 1 << 30 and step <= _QUICK:
+        if _training_bytes(small, 65, tensors(small, 65)) <= 1 << 30 and step <= _QUICK:
             return small
         if small.batch_size > 1:
             small = small.replace(batch_size=small.batch_size // 2)
@@ -161,18 +164,23 @@ def _json_bytes(config: Config) -> float:
     return {"fp16": 8.2, "fp32": 13.0, "fp64": 21.5}[config.d_type]
 
 
-def _training_bytes(config: Config, vocab_size: int, parameters: int, trained: int) -> int:
+def _training_bytes(config: Config, vocab_size: int, all_tensors: Sequence[Tensor]) -> int:
     """Weights, gradients, two moments, and what a pass over one shard keeps for its backward pass."""
     size = np.dtype(backend.COMPUTE[config.d_type]).itemsize
-    masters = parameters if config.d_type == "fp16" else 0
+    weights = sum(t.size for t in all_tensors)
+    buffered = sum(t.size for t in all_tensors if not t.frozen)
+    base = sum(adapter.size for adapter in adapters(all_tensors))
+    masters = weights if config.d_type == "fp16" else 0
+    mask = buffered if any(t.held for t in all_tensors) else 0
     T = config.n_ctx
-    lanes = data.lanes(config, trained)
+    lanes = data.lanes(config, buffered)
     sequences = max(piece.stop - piece.start for lane in lanes for piece in lane) * min(len(lanes), cores(config))
     saved = sum(kind.saved(config, T) for kind in _variants(config)) + 5 * T * config.n_emb  # norms, residuals
     # one layer at work: about as many numbers as its products have columns
     peak = max(kind.flops(config, T) / (2 * config.n_emb) for kind in _variants(config)) / 4
-    passing = sequences * (config.n_layers * saved + 3 * T * vocab_size + 6 * T * config.n_emb + peak)
-    return round(size * (parameters + masters + (2 + len(lanes)) * trained + passing))
+    layers = config.n_layers - max(0, lowest(all_tensors, config.n_layers))  # those that keep anything
+    passing = sequences * (layers * saved + 3 * T * vocab_size + 6 * T * config.n_emb + peak)
+    return round(size * (weights + masters + base + mask + (2 + len(lanes)) * buffered + passing))
 
 
 def _warnings(config: Config, found: Estimate, text_tokens: int | None) -> list[str]:

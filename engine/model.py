@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from engine import backend, contents, registry
+from engine.adaptation import Adaptation
 from engine.backend import Arena, Array, xp
 from engine.block import Block
 from engine.config import Config
@@ -29,6 +30,7 @@ from engine.tape import Tape, tape_for
 from engine.variant import State, linear, rows
 
 States = list[tuple[State, State]]
+_BLOCK = re.compile(r"block_(\d+)_([a-z0-9]+)_(.+)")
 
 
 def tensors(config: Config, vocab_size: int) -> list[Tensor]:
@@ -42,24 +44,36 @@ def tensors(config: Config, vocab_size: int) -> list[Tensor]:
     return found
 
 
+def lowest(declared: Sequence[Tensor], n_layers: int) -> int:
+    """The lowest block in which anything is trained; -1 when the embeddings are, n_layers when only the head is."""
+    trained = {t.corrects[0] if t.corrects else t.name for t in declared if not t.frozen}
+    if trained & {"wte_weight", "wpe_weight"}:
+        return -1
+    return min((int(match[1]) for name in trained if (match := _BLOCK.match(name))), default=n_layers)
+
+
 class Model:
     """A GPT. `params` maps file names to weights; `extra` keeps what a file held beside them.
 
-    The weights begin at 0: use `create` for random ones or `from_arrays` for those of a file.
+    The weights begin at 0: use `create` for random ones or `from_arrays` for those of a file. adaptation: what is
+    trained, None = everything.
     """
 
-    def __init__(self, config: Config, vocab_size: int):
+    def __init__(self, config: Config, vocab_size: int, adaptation: Adaptation | None = None):
         self.config = config.validate()
+        self.adaptation = adaptation or Adaptation()
         if config.c_device == "gpu" or xp._module is not np:
             backend.use(config.c_device, config.c_device_gpu_core, config.c_device_gpu_tensor)
         self.vocab_size = vocab_size
         self.storage = backend.STORAGE[config.d_type]
         self.dtype = backend.COMPUTE[config.d_type]
-        self.params = Parameters(tensors(config, vocab_size), self.dtype)
+        declared = self.adaptation.tensors(tensors(config, vocab_size))
+        self.params = Parameters(declared, self.dtype, self.adaptation.scale)
         self.extra: dict[str, Any] = {}
         self.arena = Arena()
         self.blocks = [Block(i, config, self.dtype) for i in range(config.n_layers)]
         self.bind()
+        self._start = lowest(declared, config.n_layers)
 
     def bind(self) -> None:
         """Let the blocks take their views of the weights; needed when those have moved."""
@@ -84,6 +98,11 @@ class Model:
         """Whether no token sees a later one. If not, there is no `prefill` and no `step`."""
         return all(variant.causal(self.config) for variant in _variants(self.config))
 
+    @property
+    def n_trained(self) -> int:
+        """How many numbers are trained: weights that are not frozen, or the adapters' own."""
+        return self.params.n_trained
+
     def round(self) -> None:
         """Bring the weights to what the storage type can hold (halves on a CPU)."""
         if self.storage is not self.dtype:
@@ -92,17 +111,19 @@ class Model:
     # Files ------------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_arrays(cls, config: Config, arrays: Mapping[str, Any], *, source: str = "The model") -> Model:
+    def from_arrays(cls, config: Config, arrays: Mapping[str, Any], *, source: str = "The model",
+                    adaptation: Adaptation | None = None) -> Model:
         """A model from the contents of a model file: shapes decide what the config does not say.
 
         Null biases are 0, historic names are ours, what is not ours is kept in `extra`. FormatError names the tensor or
-        the parameter that does not fit, see engine/contents.py; `source` begins its message.
+        the parameter that does not fit, see engine/contents.py; `source` begins its message. adaptation: what of it
+        will be trained; adapters begin afresh and correct nothing yet.
         """
         contents.check_variants(config, list(arrays), source)
         arrays = _ours(config, arrays)
         config = infer(config, arrays, source)
         contents.check(config, tensors(config, len(arrays["wte_weight"])), arrays, source)
-        model = cls(config, arrays["wte_weight"].shape[0])
+        model = cls(config, arrays["wte_weight"].shape[0], adaptation)
         left = dict(arrays)
         for name, view in model.params.items():
             value = left.pop(name, None)
@@ -110,7 +131,17 @@ class Model:
                 view[...] = xp.asarray(value)
         model.extra = left
         model.round()
+        model.params.keep_base()
+        model.params.initialise_adapters(config.n_seed)
         return model
+
+    def adapters(self) -> dict[str, np.ndarray]:
+        """The low-rank factors by the name of their matrix: `<name>.lora_a` (D, r) and `<name>.lora_b` (r, E).
+
+        The exported matrix is the one before plus adaptation.scale · A·B.
+        """
+        found = [name for adapter in self.params.adapters for name in (adapter.a, adapter.b)]
+        return {name: np.array(backend.host(self.params.joined[name])) for name in found}
 
     def export(self) -> dict[str, Any]:
         """The contents of a model file, in order: host arrays in the storage type, scalars, then `extra`."""
@@ -147,12 +178,15 @@ class Model:
     def forward(self, ids: Array, tape: Tape) -> Array:
         """Logits (B·T, V) for ids (B, T), T ≤ n_ctx. Saves on the tape what `backward` needs."""
         x = self._embed(ids, 0, tape)
-        for block in self.blocks:
+        recording = tape.recording
+        for number, block in enumerate(self.blocks):
+            tape.recording = recording and number >= self._start  # nothing below is trained
             x = block.forward(x, tape)
+        tape.recording = recording
         return self._head(x, tape)
 
     def backward(self, dlogits: Array, ids: Array, tape: Tape, gradients: Gradients) -> Array:
-        """Adds every gradient; returns the gradient of the embedded input (B, T, n_emb)."""
+        """Adds every gradient; returns that of the embedded input (B, T, n_emb), or of the lowest trained block's."""
         B, T = ids.shape
         D = self.config.n_emb
         g = gradients.layer("")
@@ -164,12 +198,14 @@ class Model:
         g.add("ln_f_gamma", dgamma)
         g.add("ln_f_beta", dbeta)
         dx = dx.reshape(B, T, D)
-        for block in reversed(self.blocks):
+        for block in reversed(self.blocks[max(0, self._start) :]):
             dx = block.backward(dx, tape, gradients)
-        g.add("wte_weight", scatter_rows(ids.reshape(-1), rows(dx), self.vocab_size))
-        positions = xp.zeros((self.config.n_ctx, D), self.dtype)
-        positions[:T] = (constant(B, 1.0, self.dtype) @ dx.reshape(B, T * D)).reshape(T, D)
-        g.add("wpe_weight", positions)
+        if g.wants("wte_weight"):
+            g.add("wte_weight", scatter_rows(ids.reshape(-1), rows(dx), self.vocab_size))
+        if g.wants("wpe_weight"):
+            positions = xp.zeros((self.config.n_ctx, D), self.dtype)
+            positions[:T] = (constant(B, 1.0, self.dtype) @ dx.reshape(B, T * D)).reshape(T, D)
+            g.add("wpe_weight", positions)
         return dx
 
     def loss_and_gradients(self, ids: Array, targets: Array, gradients: Gradients, *, step: int = 0, shard: int = 0,
@@ -230,9 +266,6 @@ class Model:
         for block, state in zip(self.blocks, states, strict=True):
             x = block.step(x, state, tape)
         return self._head(x, tape)
-
-
-_BLOCK = re.compile(r"block_(\d+)_([a-z0-9]+)_(.+)")
 
 
 def _variants(config: Config) -> tuple[Any, Any]:

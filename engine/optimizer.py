@@ -47,6 +47,7 @@ class AdamW:
         part: only this range of elements.
         """
         b1, b2 = BETAS
+        mask = self.params.mask
         unbias1, unbias2 = 1 - b1**updates, 1 - b2**updates
         size = rate * sqrt(unbias2) / unbias1
         eps = EPS * sqrt(unbias2)
@@ -68,7 +69,12 @@ class AdamW:
             xp.divide(m, t, out=u)
             u *= size
             if end <= self.params.decayed and self.decay:
-                p *= 1 - rate * self.decay
+                if mask is None:
+                    p *= 1 - rate * self.decay
+                else:  # what is held does not decay
+                    xp.multiply(mask[here], rate * self.decay, out=t)
+                    t *= p
+                    u += t
             p -= u
 
 

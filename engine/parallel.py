@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from engine import backend, data
+from engine.adaptation import Adaptation
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.errors import RunError
@@ -41,7 +42,8 @@ _ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "V
 
 
 class Shared:
-    """The arrays of a run: the model's weights, master weights (halves only), moments, lanes' gradients, the batch."""
+    """The arrays of a run: the model's weights, master weights (halves only), what adapted matrices were before,
+    moments, lanes' gradients, the batch."""
 
     def __init__(self, model: Model, lanes: int, fd: int | None = None, *, share: bool = False):
         self.fd, params = fd, model.params
@@ -50,6 +52,7 @@ class Shared:
         shapes: list[tuple[str, tuple[int, ...], Any]] = [
             ("weights", (len(params.flat),), params.dtype),
             ("master", (len(params.flat) if halves else 0,), params.dtype),
+            ("base", (len(params.base),), params.dtype),
             ("m", (P,), params.dtype), ("v", (P,), params.dtype), ("gradients", (lanes, P), params.dtype),
             ("sums", (-(-P // BLOCK),), np.float64), ("losses", (lanes,), np.float64),
             ("inputs", (B, T), np.int64), ("targets", (B, T), np.int64)]
@@ -65,8 +68,8 @@ class Shared:
                 array = np.frombuffer(memory, dtype, int(np.prod(shape)), offset).reshape(shape)
             setattr(self, name, array)
         if fd is None:
-            self.weights[...] = params.flat
-        params.move(self.weights)
+            self.weights[...], self.base[...] = params.flat, params.base
+        params.move(self.weights, self.base)
         model.bind()
         if not halves:
             self.master = self.weights
@@ -75,6 +78,7 @@ class Shared:
 
     weights: Array
     master: Array
+    base: Array
     m: Array
     v: Array
     gradients: Array
@@ -117,6 +121,8 @@ class Hand:
         self.mine = np.array_split(np.arange(len(self.lanes)), ranks)[rank]
         self.gradients = {int(lane): Gradients(model.params, shared.gradients[lane]) for lane in self.mine}
         self.optimizer = AdamW(model.params, model.config.r_decay, (shared.m, shared.v))
+        adapters = len(model.params.adapters)
+        self.adapters = slice(rank * adapters // ranks, (rank + 1) * adapters // ranks)
         blocks = len(shared.sums)
         self.blocks = range(rank * blocks // ranks, (rank + 1) * blocks // ranks)
 
@@ -136,12 +142,14 @@ class Hand:
 
     def fold(self) -> None:
         """Add up the lanes over the own blocks, first to last, into lane 0; keep the squared sum of each block."""
-        lanes = self.shared.gradients
+        lanes, mask = self.shared.gradients, self.model.params.mask
         for block in self.blocks:
             part = slice(block * BLOCK, (block + 1) * BLOCK)
             total = lanes[0, part]
             for lane in range(1, len(lanes)):
                 total += lanes[lane, part]
+            if mask is not None:
+                total *= mask[part]
             self.shared.sums[block] = squared_sums(total)
 
     def update(self, rate: float, scale: float, updates: int) -> None:
@@ -152,6 +160,16 @@ class Hand:
             self.optimizer.step(shared.master, shared.gradients[0], rate, scale, updates, part)
             if shared.master is not shared.weights:
                 shared.weights[part] = shared.master[part].astype(self.model.storage)
+
+    def correct(self) -> None:
+        """Bring the own adapted matrices up to date with their factors."""
+        params = self.model.params
+        params.correct(self.shared.master, self.adapters)
+        if self.shared.master is not self.shared.weights:
+            views = params.views(self.shared.master)
+            for adapter in params.adapters[self.adapters]:
+                new = views[adapter.tensor][adapter.index].astype(self.model.storage)
+                params.joined[adapter.tensor][adapter.index][...] = new
 
 
 class Team:
@@ -191,6 +209,8 @@ class Team:
         """One AdamW step with the gradient times `scale`."""
         self.updates += 1
         self._all(b"u", self.updates, rate, scale)
+        if self.model.params.adapters:  # their factors may have been updated by different processes
+            self._all(b"c")
 
     def _all(self, what: bytes, step: int = 0, a: float = 0.0, b: float = 0.0) -> None:
         for worker in self._workers:
@@ -218,6 +238,8 @@ def perform(hand: Hand, what: bytes, step: int, a: float, b: float) -> None:
         hand.gradient(step, a)
     elif what == b"f":
         hand.fold()
+    elif what == b"c":
+        hand.correct()
     else:
         hand.update(a, b, step)
 
@@ -232,8 +254,9 @@ class Worker:
         root = str(Path(__file__).resolve().parents[1])
         environment = {**os.environ, **dict.fromkeys(_ENVIRONMENT, "1"),
                        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
-        plan = json.dumps({"config": dict(model.config.values), "vocab_size": model.vocab_size, "rank": rank,
-                           "ranks": ranks, "fds": [take, give, shared.fd]})
+        plan = json.dumps({"config": dict(model.config.values), "vocab_size": model.vocab_size,
+                           "adaptation": model.adaptation.to_dict(), "rank": rank, "ranks": ranks,
+                           "fds": [take, give, shared.fd]})
         self._process = subprocess.Popen([sys.executable, "-c", "from engine.parallel import work; work()", plan],
                                          pass_fds=(take, give, shared.fd), env=environment, stdin=subprocess.DEVNULL)
         os.close(take)
@@ -270,7 +293,7 @@ def work(arguments: Sequence[str] | None = None) -> None:
         signal.signal(number, signal.SIG_IGN)
     plan = json.loads((arguments or sys.argv[1:])[0])
     take, give, fd = plan["fds"]
-    model = Model(Config.read(plan["config"]), plan["vocab_size"])
+    model = Model(Config.read(plan["config"]), plan["vocab_size"], Adaptation.read(plan["adaptation"]))
     lanes = data.lanes(model.config, model.params.trained)
     hand = Hand(model, Shared(model, len(lanes), fd), plan["rank"], plan["ranks"])
     try:

@@ -98,10 +98,8 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays (weights and moments by tensor name) and plain data that `resume` goes on from, copied."""
-        arrays = {}
-        for kind, flat in self._buffers().items():
-            for name, view in self.model.params.views(flat).items():
-                arrays[f"{kind}/{name}"] = np.array(host(view))
+        arrays = {f"{kind}/{name}": np.array(host(view))
+                  for kind, views in self._buffers().items() for name, view in views.items()}
         return arrays, {
             "step": self.step, "seconds": self.seconds, "rate_factor": self.rate_factor,
             "rate_added": self.rate_added, "updates": self.team.updates,
@@ -111,12 +109,16 @@ class Trainer:
             "config": self.config.to_dict(extra=False),
         }
 
-    def _buffers(self) -> dict[str, Array]:
-        return {"weights": self.team.shared.master, "m": self.team.shared.m, "v": self.team.shared.v}
+    def _buffers(self) -> dict[str, dict[str, Array]]:
+        """Everything that training changes or starts from, by kind and name."""
+        params, shared = self.model.params, self.team.shared
+        found = {kind: params.views(flat) for kind, flat in
+                 (("weights", shared.master), ("m", shared.m), ("v", shared.v))}
+        return {**found, "base": params.base_views()}
 
     def _restore(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        for kind, flat in self._buffers().items():
-            for name, view in self.model.params.views(flat).items():
+        for kind, views in self._buffers().items():
+            for name, view in views.items():
                 value = arrays.get(f"{kind}/{name}")
                 if value is None or value.shape != view.shape:
                     raise FormatError(f"The checkpoint does not fit this model: {kind}/{name} is missing or has "

@@ -116,7 +116,8 @@ class Variant:
         raise TypeError(f"{type(self).__name__} lacks this method")
 
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
-        """dx in a buffer of its own; adds the gradients of the weights to g. Leaves dy as it is."""
+        """dx in a buffer of its own; adds the gradients of the weights to g, which drops those of frozen ones. Leaves
+        dy as it is."""
         raise TypeError(f"{type(self).__name__} lacks this method")
 
     def state(self, batch: int) -> State:

@@ -76,6 +76,7 @@ class Lor(Pointwise):
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
         dy = tape.dropout_backward(rows(dy))
         x, low = tape.pop()
+        g.product("c_proj_weight", rows(x), dy)  # dropped, unless a fine-tuning adapter corrects it
         g.product("c_proj_up_weight", low, dy)
         dlow = linear(dy, p["c_proj_up_weight"].T, None, tape)
         dlow *= ALPHA / self.config.n_rank
