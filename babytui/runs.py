@@ -234,7 +234,7 @@ def begin(workspace: Workspace, config: Config, vocab_size: int, plan: dict[str,
 
     guid: None or one that is taken makes a new one, with the same suffix. RunError, and then nothing is left of it.
     """
-    _need_room(workspace, config, vocab_size)
+    need_room(workspace, config, vocab_size)
     workspace.ensure()
     run = Run(workspace, guid or new_guid())
     try:
@@ -277,7 +277,7 @@ def find(workspace: Workspace, reference: str) -> Run:
     return run
 
 
-def _need_room(workspace: Workspace, config: Config, vocab_size: int) -> None:
+def need_room(workspace: Workspace, config: Config, vocab_size: int) -> None:
     """RunError when the disk cannot hold the model and its checkpoints: better now than after the training."""
     from engine.estimate import estimate
 
@@ -301,17 +301,8 @@ def _launch(run: Run, *, resume: bool = False) -> None:
     control = run.dir / "control.jsonl"
     seen = control.stat().st_size if control.exists() else 0
     before = run.journal.stat().st_size if run.journal.exists() else 0
-    # -P: a folder called inputs/ or store/ where the user stands must not be taken for ours
-    command = [sys.executable, "-P", "-m", "babytui", "worker", run.guid, "--workspace", str(run.workspace.root),
-               "--control", str(seen), *(["--resume"] if resume else [])]
-    _children[:] = [child for child in _children if child.poll() is None]
-    try:
-        with open(run.dir / "worker.log", "ab") as log:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                                     cwd="/", env=_environment())
-    except OSError as error:
-        raise RunError(f"The training process cannot be started: {error.strerror or error}.") from None
-    _children.append(child)
+    child = spawn(["worker", run.guid, "--workspace", str(run.workspace.root), "--control", str(seen),
+                   *(["--resume"] if resume else [])], run.dir / "worker.log")
     end = None
     while end is None or time.monotonic() < end:
         over = child.poll() is not None  # looked at before the journal, which it finishes first
@@ -324,6 +315,21 @@ def _launch(run: Run, *, resume: bool = False) -> None:
             said = found[-1].message if found and isinstance(found[-1], End) else ""
             raise RunError(said or f"The training process ended at once; its last words were: {_last_line(run)}")
         time.sleep(0.01)
+
+
+def spawn(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start `python -m babytui WORDS` as a session of its own that outlives this one, printing to `log`. RunError."""
+    # -P: a folder called inputs/ or store/ where the user stands must not be taken for ours
+    command = [sys.executable, "-P", "-m", "babytui", *words]
+    _children[:] = [child for child in _children if child.poll() is None]
+    try:
+        with open(log, "ab") as printed:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed,
+                                     start_new_session=True, cwd="/", env=_environment())
+    except OSError as error:
+        raise RunError(f"The training process cannot be started: {error.strerror or error}.") from None
+    _children.append(child)
+    return child
 
 
 def _environment() -> dict[str, str]:
