@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from babytui import library, runs, texts
+from babytui import library, runs
 from babytui.visible import visible
 from engine.config import ALIASES, MODEL, PARAMETERS, Config
 from engine.errors import BabyError, ConfigError, FormatError, RunError, TextError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.estimate import Estimate
     from engine.model import Model
     from engine.tokenizer._base import Tokenizer
+    from store.workspace import Entry
 
 # Unless the user says otherwise (docs/finetune.md has the measurements behind them):
 RATE = 1 / 3  # of the base's r_learn
@@ -138,6 +139,7 @@ def prepare(base: Base, workspace: Workspace, names: Sequence[str | os.PathLike[
 
     ConfigError with its field (a parameter, freeze, rank, alpha or target), TextError, NotFound.
     """
+    from babytui import texts
     from engine import data
     from engine.adaptation import Adaptation
     from engine.estimate import estimate
@@ -177,6 +179,8 @@ def _compare(base: Base, paths: Sequence[Path]) -> tuple[int, list[str], bool, l
 
     The last answer is kept, for a form that asks at every key.
     """
+    from babytui import texts
+
     stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
     key = (base.sha256, tuple(base.tokenizer.vocab[-1:]), stamps)
     if key not in _compared:
@@ -236,6 +240,31 @@ def target_guid(workspace: Workspace, guid: str) -> str:
     own = bare + FINETUNED
     free = not tuned and not workspace.run_dir(own).exists() and all(e.guid != own for e in workspace.entries())
     return own if free else new_guid() + FINETUNED
+
+
+def told(entry: Entry) -> list[tuple[str, str]]:
+    """What a fine-tuned model's entry says of its base and of what was trained, as (what, value); [] for another."""
+    base = entry.base
+    if not base:
+        return []
+    name = f"{base['name']} ({short(base['guid'])})" if base.get("name") else short(base["guid"])
+    rows = [("fine-tuned from", name)]
+    parts = [f"{base['trained_parameters']:,.0f} numbers"] if "trained_parameters" in base else []
+    if base.get("rank"):
+        parts.append(f"adapters of rank {base['rank']:g}" + (f" on {' '.join(base['target'])}" if base.get("target")
+                                                             else ""))
+    if base.get("freeze"):
+        parts.append(f"without {' '.join(base['freeze'])}")
+    if base.get("new_symbols"):
+        parts.append(f"{base['new_symbols']:,.0f} new symbols")
+    rows.append(("trained", ", ".join(parts)))
+    curve = (entry.report or {}).get("babytui_curve")
+    first = curve[0] if isinstance(curve, list) and curve else None
+    if isinstance(first, list) and len(first) == 3 and first[0] == 0 and isinstance(first[2], float):
+        rows.append(("loss before", f"{first[2]:.3f}"))
+    rows += [("adapters", path.name) for path in entry.files if path.suffix == ".safetensors"
+             and path.name.startswith("adapter_")]
+    return [(what, visible(value, newlines=False)) for what, value in rows if value]
 
 
 # --- in the worker ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 from babytui import runs, workspace_choice
 from babytui.cli.output import Output, count, date, loss, seconds, size
+from babytui.finetuning import told
 from babytui.library import locate
 from engine.config import PARAMETERS, Config
 from engine.config import age as badge
@@ -42,7 +43,7 @@ def facts(entry: Any) -> dict[str, Any]:
     return {"guid": entry.guid, "name": entry.name, "parameters": entry.parameters,
             "validation_loss": entry.validation_loss, "train_loss": entry.train_loss, "tokens": entry.tokens,
             "dataset": entry.dataset, "created": entry.created, "bytes": entry.bytes, "has_model": entry.has_model,
-            "config": entry.config}
+            "config": entry.config, "base": entry.base or None}
 
 
 def age(config: dict[str, Any]) -> str:
@@ -74,6 +75,7 @@ def _lines(entry: Any, shown: dict[str, Any], out: Output) -> list[str]:
         ("tokens seen", count(entry.tokens)), ("steps", count(report.get("babytui_steps"))),
         ("time", seconds(report.get("total_time"))), ("created", date(entry.created)),
     ]
+    rows[3:3] = told(entry)
     lines += [f"  {name:<16} {value}" for name, value in rows if value]
     lines.append("")
     names = [name for name in PARAMETERS if name in config]

@@ -108,8 +108,7 @@ class ConfigPane(Pane):
     def _field_focused(self, event: events.DescendantFocus) -> None:
         if event.widget.name in self.form.fields:
             self._focused = event.widget.name
-            self.query(".field-label").remove_class("-focused")
-            self.query_one(f"#label-{self._focused}").add_class("-focused")
+            self.form.mark(self._focused)
             self._show_help()
 
     @on(Form.Edited)

@@ -26,8 +26,9 @@ RUN_FIELDS = {
 }
 
 
-class Form(VerticalScroll, can_focus=False):
-    """Fields by name. Posts `Edited` when the person changed one and `Asked` when help for another is wanted."""
+class Rows(VerticalScroll, can_focus=False):
+    """Fields by name, each with its label and, when it is wrong, a sentence. Posts `Edited` when the person changed
+    one."""
 
     class Edited(Message):
         """The field `name` was changed."""
@@ -36,31 +37,13 @@ class Form(VerticalScroll, can_focus=False):
             super().__init__()
             self.name = name
 
-    def __init__(self, values: Mapping[str, Any], presets: Sequence[str], preset: str):
-        super().__init__(id="form")
-        self._initial, self._presets, self._preset = dict(values), list(presets), preset
+    def __init__(self, id: str):
+        super().__init__(id=id)
         self._problems: dict[str, Static] = {}
         self.fields: dict[str, Widget] = {}
 
-    def build(self) -> AwaitMount:
-        """Mounts the rows; done after the first paint, which they would delay."""
-        return self.mount_all(self._rows())
-
-    @property
-    def built(self) -> bool:
-        return bool(self.fields)
-
-    def _rows(self) -> Iterable[Widget]:
-        yield from self._row(ChoiceField([], "", name="text"), "text")
-        yield from self._row(ChoiceField(self._presets, self._preset, name="preset"), "preset")
-        yield from self._row(TextField(name="name", placeholder="the text's name", max_length=64), "name")
-        yield from self._row(TextField(name="prompt", placeholder="none"), "prompt")
-        for group, parameters in groupby(PARAMETERS.values(), key=lambda p: p.group):
-            yield Static(Text(group), classes="group")
-            for parameter in parameters:
-                yield from self._row(make_field(parameter, self._initial[parameter.name]), parameter.name)
-
-    def _row(self, field: Widget, name: str) -> Iterable[Widget]:
+    def row(self, field: Widget, name: str) -> Iterable[Widget]:
+        """The widgets of one row, which are the form's from now on."""
         label = Static(Text(name), classes="field-label", id=f"label-{name}")
         label.display = field.display
         self.fields[name] = field
@@ -72,10 +55,13 @@ class Form(VerticalScroll, can_focus=False):
         self.post_message(self.Edited(event.name))
 
     def raw(self, name: str) -> Any:
-        """What the field holds: text, or bool for a switch; before the rows are built, what they will hold."""
-        if name not in self.fields:
-            return self._preset if name == "preset" else self._initial.get(name, "")
+        """What the field holds: text, or bool for a switch."""
         return self.fields[name].value  # type: ignore[attr-defined]
+
+    def mark(self, name: str) -> None:
+        """Shows by its label which field has the keys."""
+        self.query(".field-label").remove_class("-focused")
+        self.query_one(f"#label-{name}").add_class("-focused")
 
     def fill(self, values: Mapping[str, Any]) -> None:
         """Sets fields without counting as the person's change."""
@@ -86,6 +72,59 @@ class Form(VerticalScroll, can_focus=False):
                     continue
                 with field.prevent(FieldChanged, TextField.Changed, SwitchField.Changed):
                     field.value = value if isinstance(field, SwitchField) else shown_value(value)  # type: ignore[attr-defined]
+
+    def show_problem(self, name: str, message: str | None) -> None:
+        """A sentence under the field, or none."""
+        line = self._problems.get(name)
+        if message is None:
+            if line is not None:
+                line.remove()
+                del self._problems[name]
+                self.fields[name].remove_class("-wrong")
+            return
+        self.fields[name].add_class("-wrong")
+        if line is None:
+            line = self._problems[name] = Static(Text(message), classes="problem")
+            self.mount(line, after=self.fields[name])
+        else:
+            line.update(Text(message))
+        line.styles.row_span = len(wrap(message, max(10, self.scrollable_content_region.width - 3)))
+
+
+class Form(Rows):
+    """The form of the config pane: every parameter."""
+
+    def __init__(self, values: Mapping[str, Any], presets: Sequence[str], preset: str):
+        super().__init__(id="form")
+        self._initial, self._presets, self._preset = dict(values), list(presets), preset
+
+    def build(self) -> AwaitMount:
+        """Mounts the rows; done after the first paint, which they would delay."""
+        return self.mount_all(self._rows())
+
+    @property
+    def built(self) -> bool:
+        return bool(self.fields)
+
+    def _rows(self) -> Iterable[Widget]:
+        yield from self.row(ChoiceField([], "", name="text"), "text")
+        yield from self.row(ChoiceField(self._presets, self._preset, name="preset"), "preset")
+        yield from self.row(TextField(name="name", placeholder="the text's name", max_length=64), "name")
+        yield from self.row(TextField(name="prompt", placeholder="none"), "prompt")
+        for group, parameters in groupby(PARAMETERS.values(), key=lambda p: p.group):
+            yield Static(Text(group), classes="group")
+            for parameter in parameters:
+                yield from self.row(make_field(parameter, self._initial[parameter.name]), parameter.name)
+
+    def raw(self, name: str) -> Any:
+        """As of every form; before the rows are built, what they will hold."""
+        if name not in self.fields:
+            return self._preset if name == "preset" else self._initial.get(name, "")
+        return super().raw(name)
+
+    def fill(self, values: Mapping[str, Any]) -> None:
+        """As of every form; what was wrong there is looked at again."""
+        super().fill(values)
         self.check(values)
 
     def read(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -106,23 +145,6 @@ class Form(VerticalScroll, can_focus=False):
             if name in PARAMETERS:
                 self.show_problem(name, wrong.get(name))
         return wrong
-
-    def show_problem(self, name: str, message: str | None) -> None:
-        """A sentence under the field, or none."""
-        line = self._problems.get(name)
-        if message is None:
-            if line is not None:
-                line.remove()
-                del self._problems[name]
-                self.fields[name].remove_class("-wrong")
-            return
-        self.fields[name].add_class("-wrong")
-        if line is None:
-            line = self._problems[name] = Static(Text(message), classes="problem")
-            self.mount(line, after=self.fields[name])
-        else:
-            line.update(Text(message))
-        line.styles.row_span = len(wrap(message, max(10, self.scrollable_content_region.width - 3)))
 
     def show_active(self, active: Iterable[str]) -> None:
         """Hides the parameters that have no effect with this attention and network."""
