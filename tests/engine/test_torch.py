@@ -34,6 +34,8 @@ OTHERS = {  # what the plain sizes leave out: (architecture, changes of the conf
     "nothing left the window": (("post", "rfa", "swi"), {"s_window": 130}, 1),
     "kernel of one": (("pre", "gla", "gln"), {"s_kernel": 1}, 1),
     "kernel above the context": (("post", "gla", "gln"), {"s_kernel": 200}, 1),
+    "centred kernel": (("pre", "gla", "mlp"), {"s_kernel": 8, "c_convolution": "centred"}, 1),
+    "centred odd kernel": (("post", "gla", "gln"), {"s_kernel": 5, "c_convolution": "centred"}, 1),
     "some keys clipped": (("pre", "aft", "nft"), {}, 10),
     "some keys clipped, post": (("post", "aft", "nft"), {}, 10),
     "one switched head": (("pre", "swh", "mlp"), {"n_heads": 1}, 1),

@@ -146,6 +146,14 @@ def test_variants_one_token_at_a_time(name, sizes, T):
         np.testing.assert_allclose(layer.decode(x, splits), expected, **CLOSE)
 
 
+@both_ways
+@pytest.mark.parametrize(("K", "T"), [(1, 5), (2, 1), (2, 5), (5, 5), (8, 12), (20, 4)])
+def test_centred_convolution_of_old_files(K, T, recording):
+    layer, x = Layer("gla", tiny(n_ctx=T, s_kernel=K, c_convolution="centred")), numbers(1, T, 8, seed=6)
+    y = layer.forward(x, recording=recording)
+    np.testing.assert_allclose(y[0], twins.VARIANTS["gla"](layer.weights, x[0], layer.config), **CLOSE)
+
+
 @pytest.mark.parametrize("name", [*ATTENTIONS, *NETWORKS])
 def test_variants_with_large_weights(name):
     """Gates that saturate, scores that need a shift, keys that are clipped."""

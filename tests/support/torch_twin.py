@@ -89,7 +89,7 @@ def gla(w, x, plan):
     z = (x @ w["k_weight"] / plan["r_temp"]) * (x @ w["v_weight"])
     n = F.layer_norm(z, z.shape[-1:], w["norm_gamma"], w["norm_beta"], 1e-5)
     K, D = plan["s_kernel"], x.shape[-1]
-    before = K // 2 if plan.get("c_convolution") == "centred" else K - 1
+    before = K // 2 if plan["c_convolution"] == "centred" else K - 1
     padded = F.pad(n.transpose(1, 2), (before, K - 1 - before))
     c = F.conv1d(padded, w["conv_weight"][:, None], w["conv_bias"], groups=D)
     return F.relu(c).transpose(1, 2) @ w["c_weight"] + w["c_bias"]

@@ -102,8 +102,9 @@ def rfa(p: Weights, x: Array, config: Any) -> Array:
 
 
 def gla(p: Weights, x: Array, config: Any) -> Array:
-    """A gated product, normalised, and a convolution over the last K tokens."""
+    """A gated product, normalised, and a convolution over the last K tokens, or over those around (old files)."""
     K, D = config.s_kernel, x.shape[1]
+    before = K // 2 if config.c_convolution == "centred" else K - 1
     n, y = [], []
     for token in x:
         k, v = vector_times(token, p["k_weight"]), vector_times(token, p["v_weight"])
@@ -114,8 +115,8 @@ def gla(p: Weights, x: Array, config: Any) -> Array:
         for c in range(D):
             total = float(p["conv_bias"][c])
             for i in range(K):
-                place = t - (K - 1) + i  # the last weight belongs to the token itself
-                if place >= 0:
+                place = t - before + i
+                if 0 <= place < len(x):
                     total += float(p["conv_weight"][c, i]) * float(n[place][c])
             hidden[c] = max(total, 0.0)
         y.append(vector_times(hidden, p["c_weight"]) + p["c_bias"])
