@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from babytui import workspace_choice
 from babytui.runs import SHIPPED, Run, past
 from babytui.runs import start as _start
-from engine.config import Config
-from engine.errors import NotFound
+from engine.config import Config, remarks
+from engine.errors import ConfigError, FormatError, NotFound
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Baby:
         self.guid = guid
         self.name = name or guid[:8]
         self.workspace = workspace
+        self.remarks = remarks(model.config.values)  # what has to be known before it is used, a sentence each
 
     def __repr__(self) -> str:
         return f"<Baby {self.name} {self.guid[:8]}, {self.model.n_parameters:,} parameters>"
@@ -99,7 +100,7 @@ class Generation:
         self.opening = self.prompt if self.prompt is not None else baby.tokenizer.decode(self.ids)
         self.max_tokens = max_tokens
         self.sampler = sampler
-        self.cache = cache
+        self.cache = cache and baby.model.causal
         self.count = 0
         self.seconds = 0.0
         self.prefill_seconds = 0.0
@@ -197,12 +198,30 @@ def load(reference: str = "last", workspace: str | os.PathLike[str] | Workspace 
     entry = home.entry(guid)
     need_model(home, guid, entry)
     config, tokenizer, arrays = read(home, guid)
+    config, moved = _here(config)
     model = Model.from_arrays(config, arrays, source=home.find("model", guid).name)
+    if len(tokenizer.vocab) != model.vocab_size:
+        raise FormatError(f"{home.find('tokenizer', guid).name} has {len(tokenizer.vocab)} symbols but "
+                          f"{home.find('model', guid).name} has {model.vocab_size}; they do not belong together.")
     if adapter is not None:
         from babytui import finetuning
 
         model, tokenizer = finetuning.apply_adapter(model, tokenizer, finetuning.model_sha256(home, guid), adapter)
-    return Baby(model, tokenizer, guid=guid, name=entry.name, workspace=home)
+    baby = Baby(model, tokenizer, guid=guid, name=entry.name, workspace=home)
+    baby.remarks += moved
+    return baby
+
+
+def _here(config: Config) -> tuple[Config, list[str]]:
+    """The config for this machine: where no GPU answers, that of the CPU, and a sentence that says so."""
+    from engine import backend
+
+    if config.c_device == "gpu":
+        try:
+            backend.use("gpu", config.c_device_gpu_core, config.c_device_gpu_tensor)
+        except ConfigError:
+            return config.replace(c_device="cpu"), ["Its config asks for a GPU; none answers here, so the CPU is used."]
+    return config, []
 
 
 def need_model(home: Workspace, guid: str, entry: Entry) -> None:

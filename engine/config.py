@@ -346,19 +346,28 @@ class Config:
         return self
 
 
-def remarks(values: Mapping[str, Any]) -> list[str]:
-    """What a person who uses a model with these parameters has to know, a sentence each.
+def effective(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters among `values` that have an effect, as far as the variants they name exist.
 
-    Imports the variants (and numpy) only when there may be something to say.
+    Imports the variants (and numpy) only for files of the earlier program, to which the switches of all were added.
     """
-    found = [p for p in _ALL if values.get(p.name) in p.remarks]
-    if not found:
-        return []
+    doubtful = [p for p in _ALL if p.owner and p.absent is not None and values.get(p.name) == p.absent]
+    if not doubtful:
+        return dict(values)
     try:
         config = Config.read({name: values[name] for name in ("c_attention", "c_network") if name in values})
+        idle = {p.name for p in doubtful if not config.applies(p.name)}
     except ConfigError:
+        idle = {p.name for p in doubtful}
+    return {name: value for name, value in values.items() if name not in idle}
+
+
+def remarks(values: Mapping[str, Any]) -> list[str]:
+    """What a person who uses a model with these parameters has to know, a sentence each."""
+    if not any(values.get(p.name) in p.remarks for p in _ALL):
         return []
-    return [p.remarks[values[p.name]] for p in found if config.applies(p.name)]
+    values = effective(values)
+    return [p.remarks[values[p.name]] for p in _ALL if values.get(p.name) in p.remarks]
 
 
 def unknown(key: Any) -> ConfigError:

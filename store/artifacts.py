@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine import registry
 from engine.config import Config, shown
 from engine.errors import BabyError, FormatError, NotFound
 from store import model_file, reports
@@ -84,6 +85,9 @@ def load_vocabulary(ws: Workspace, guid: str) -> tuple[list[str], str | None]:
     raw = read_json(path, TOKENIZER_LIMIT)
     kind = raw.get("babytui_kind")
     kind = kind if isinstance(kind, str) else None
+    if kind not in (None, *registry.tokenizer.names()):
+        raise FormatError(f"{shown_path(path.name)}: babytui_kind is {shown(kind)}, not one of "
+                          f"{', '.join(registry.tokenizer.names())}.")
     return _check_vocab(raw.get("vocab"), kind, shown_path(path.name)), kind
 
 

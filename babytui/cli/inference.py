@@ -22,6 +22,8 @@ def run(arguments: Any) -> int:
     shipped = baby.workspace is not None and baby.workspace.root != workspace.root
     if shipped and arguments.guid == "last":
         out.say(f"{workspace.root} has no model yet; this is the one that ships.")
+    for remark in baby.remarks:
+        out.say(remark)
     prompt = _prompt(arguments.prompt)
     if missing := baby.tokenizer.missing(prompt):
         if not arguments.skip_unknown:

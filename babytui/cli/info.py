@@ -9,7 +9,7 @@ from babytui import runs, workspace_choice
 from babytui.cli.output import Output, count, date, loss, seconds, size
 from babytui.finetuning import told
 from babytui.library import locate
-from engine.config import PARAMETERS, Config
+from engine.config import PARAMETERS, Config, effective, remarks
 from engine.config import age as badge
 from engine.errors import BabyError, ConfigError
 from store.workspace import Workspace
@@ -23,7 +23,8 @@ def run(arguments: Any) -> int:
     entry = home.entry(guid)
     if entry.parameters is None and entry.has_model:
         entry.parameters = _count_weights(home, guid)
-    shown = facts(entry)
+    entry.config = effective(entry.config)
+    shown = {**facts(entry), "remarks": remarks(entry.config)}
     live = runs.Run(home, guid)
     if (live.dir / "plan.json").is_file():
         shown["status"] = live.status()
@@ -77,6 +78,8 @@ def _lines(entry: Any, shown: dict[str, Any], out: Output) -> list[str]:
     ]
     rows[3:3] = told(entry)
     lines += [f"  {name:<16} {value}" for name, value in rows if value]
+    for remark in shown["remarks"]:
+        lines += ["", remark]
     lines.append("")
     names = [name for name in PARAMETERS if name in config]
     lines += [f"  {name:<20} {_short(config[name])}" for name in names]

@@ -124,6 +124,8 @@ class ChatPane(Pane):
         self.baby, self.guid = event.baby, event.guid
         if changed:
             self._last_prompt, self._last_text = None, ""
+            for remark in event.baby.remarks:
+                self.transcript.add(remark, role="warn")
         config = event.baby.config
         self.set_note(f"{visible(event.name, newlines=False)}, context {config.n_ctx}")
         self._say(f"ready · {event.baby.model.n_parameters:,} parameters, {event.baby.model.vocab_size} tokens known")

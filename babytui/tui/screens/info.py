@@ -17,11 +17,12 @@ from textual.widgets import DataTable, TabbedContent, TabPane
 from babytui.tui import backend
 from babytui.tui.axis import amount, clock, size
 from babytui.tui.messages import Failed
+from babytui.tui.panes.base import paragraph
 from babytui.tui.threads import in_thread
 from babytui.tui.widgets.chart import LossChart
 from babytui.tui.widgets.lines import Line, Lines
 from babytui.visible import visible
-from engine.config import PARAMETERS
+from engine.config import PARAMETERS, effective, remarks
 
 if TYPE_CHECKING:
     from babytui.library import Baby
@@ -86,9 +87,12 @@ class InfoScreen(ModalScreen[None]):
     def on_info_screen_found(self, event: Found) -> None:
         entry = event.entry
         self.query_one(".dialog", Vertical).border_title = Text(visible(entry.name or entry.guid, newlines=False))
-        self.query_one("#facts", Lines).set_lines(_facts(entry))
-        config: list[Line] = [[(f"{name:<22}", "label"), (f"{entry.config[name]!s:<12}", "value")]
-                              for name in PARAMETERS if name in entry.config]
+        facts, said = _facts(entry), [f"! {text}" for text in remarks(entry.config)]
+        self.query_one("#facts", Lines).show(
+            lambda width: [*facts, *(line for text in said for line in paragraph(text, width, "warn"))])
+        known = effective(entry.config)
+        config: list[Line] = [[(f"{name:<22}", "label"), (f"{known[name]!s:<12}", "value")]
+                              for name in PARAMETERS if name in known]
         self.query_one("#info-config", Lines).set_lines(config or [[("It has no configuration.", "dim")]])
         self._show_training(event)
         files: list[Line] = [[(visible(str(path), newlines=False), "value")] for path in entry.files]
@@ -134,7 +138,8 @@ class InfoScreen(ModalScreen[None]):
     @on(Failed)
     def _failed(self, event: Failed) -> None:
         event.stop()
-        self.query_one("#facts", Lines).set_lines([[(visible(event.text, newlines=False), "bad")]])
+        self.query_one("#facts", Lines).show(
+            lambda width: paragraph(visible(event.text, newlines=False), width, "bad"))
 
     def action_tab(self, name: str) -> None:
         self.query_one(TabbedContent).active = name
