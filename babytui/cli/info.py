@@ -11,7 +11,7 @@ from babytui.finetuning import told
 from babytui.library import locate
 from engine.config import PARAMETERS, Config, effective, remarks
 from engine.config import age as badge
-from engine.errors import BabyError, ConfigError
+from engine.errors import BabyError, ConfigError, FormatError
 from store.workspace import Workspace
 
 
@@ -28,15 +28,33 @@ def run(arguments: Any) -> int:
     live = runs.Run(home, guid)
     if (live.dir / "plan.json").is_file():
         shown["status"] = live.status()
+    usable = _check_config(home, guid, entry)
     if arguments.json:
         out.data({**shown, "report": entry.report, "files": [str(path) for path in entry.files],
                   "problems": entry.problems})
-        return 0
+        return 0 if usable else 1
     for line in _lines(entry, shown, out):
         out.print(line)
     for problem in entry.problems:
         out.alarm(problem)
-    return 0
+    return 0 if usable else 1
+
+
+def _check_config(home: Workspace, guid: str, entry: Any) -> bool:
+    """Whether the model's config can be used; if not, why is among the entry's problems."""
+    from store import artifacts
+
+    if not entry.has_model:
+        return True
+    try:
+        artifacts.load_config(home, guid)
+    except FormatError as error:
+        if str(error) not in entry.problems:
+            entry.problems.append(str(error))
+        return False
+    except BabyError:  # there is none, which has been said
+        pass
+    return True
 
 
 def facts(entry: Any) -> dict[str, Any]:

@@ -170,7 +170,8 @@ def test_broken_files_are_one_sentence(command, copied):
         assert done.code == 1 and said in done.err and done.err.count("\n") == 1 and done.out == ""
     workspace.path("config", guid).write_text("[]")
     assert "config_" in command("list", *where).err
-    assert command("info", guid, *where).code == 0
+    done = command("info", guid, *where)
+    assert done.code == 1 and guid in done.out and done.err.startswith("! config_") and done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("verb", ["info", "inference", "delete", "attach", "pause", "stop", "resume", "checkpoint"])

@@ -23,29 +23,9 @@ def centred(kernel: int = 4, sequence: str = "pre", **changes):
     return tiny((sequence, "gla", "mlp"), s_kernel=kernel, c_convolution="centred", **changes)
 
 
-def convolved_twin(p, x, config):
-    """The attention of one sequence (T, D), one number at a time."""
-    T, D = x.shape
-    K = config.s_kernel
-    first = K // 2 if config.c_convolution == "centred" else K - 1
-    n = []
-    for token in x:
-        k, v = (twins.vector_times(token, p[f"{name}_weight"]) for name in "kv")
-        n.append(twins.layer_norm(k / config.r_temp * v, p["norm_gamma"], p["norm_beta"]))
-    y = np.zeros((T, D))
-    for t in range(T):
-        c = np.array(p["conv_bias"], np.float64)
-        for i in range(K):
-            if 0 <= t - first + i < T:
-                c = c + p["conv_weight"][:, i] * n[t - first + i]
-        y[t] = twins.vector_times(np.maximum(c, 0), p["c_weight"]) + p["c_bias"]
-    return y
-
-
 @every_kernel
 @pytest.mark.parametrize("form", PARAMETERS["c_convolution"].choices)
-def test_equals_its_twin(kernel, form, monkeypatch):
-    monkeypatch.setitem(twins.VARIANTS, "gla", convolved_twin)
+def test_equals_its_twin(kernel, form):
     config = centred(kernel).replace(c_convolution=form)
     model, ids = wild(config), ids_for(config)
     for row in ids:
