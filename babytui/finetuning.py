@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from babytui import library, runs
 from babytui.visible import visible
 from engine.config import ALIASES, MODEL, PARAMETERS, Config
-from engine.errors import BabyError, ConfigError, FormatError, RunError, TextError
+from engine.errors import BabyError, ConfigError, FormatError, RunError, TextError, UsageError
 from store.names import FINETUNED, new_guid, short, split_guid
 from store.workspace import Workspace
 
@@ -34,6 +34,10 @@ EPOCHS = 3  # passes over the text
 FEWEST, MOST = 100, 1000  # steps
 SHOWN_SYMBOLS = 16
 VOCABULARY = {"wte_weight": 0, "lm_head_weight": 1, "lm_head_bias": 0}  # tensors and the axis of their symbols
+
+
+class PromptError(TextError):
+    """The prompt has symbols that nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Prepared:
     """
 
     base: Base
+    name: str
+    prompt: str
     config: Config
     adaptation: Adaptation
     paths: list[Path]
@@ -88,10 +94,14 @@ class Prepared:
         count = len(self.symbols)
         if not count:
             return f"{self.dataset} has no symbols that {self.base.name} does not know."
+        return f"{count:,} new {'symbol' if count == 1 else 'symbols'}: {self.symbols_list()}"
+
+    def symbols_list(self) -> str:
+        """The new symbols; of many the first."""
         few = " ".join(visible(symbol, newlines=False) if symbol.strip() else repr(symbol)
                        for symbol in (symbol[:20] for symbol in self.symbols[:SHOWN_SYMBOLS]))
-        more = f" … and {count - SHOWN_SYMBOLS:,} more" if count > SHOWN_SYMBOLS else ""
-        return f"{count:,} new {'symbol' if count == 1 else 'symbols'}: {few}{more}"
+        more = len(self.symbols) - SHOWN_SYMBOLS
+        return few + (f" … and {more:,} more" if more > 0 else "")
 
     def warning(self) -> str:
         """What makes little sense; empty when nothing does."""
@@ -134,10 +144,11 @@ def model_sha256(home: Workspace, guid: str) -> str:
 
 def prepare(base: Base, workspace: Workspace, names: Sequence[str | os.PathLike[str]], *,
             changes: Mapping[str, Any] | None = None, adaptation: Adaptation | None = None,
-            prompt: str = "") -> Prepared:
-    """What fine-tuning `base` on these texts would be. changes: parameters by name, also as text.
+            name: str | None = None, prompt: str = "") -> Prepared:
+    """What fine-tuning `base` on these texts would be. changes: parameters by name, also as text. name: None or empty
+    makes one of the base's and the text's.
 
-    ConfigError with its field (a parameter, freeze, rank, alpha or target), TextError, NotFound.
+    ConfigError with its field (a parameter, freeze, rank, alpha, target or name), TextError, PromptError, NotFound.
     """
     from babytui import texts
     from engine import data
@@ -153,7 +164,7 @@ def prepare(base: Base, workspace: Workspace, names: Sequence[str | os.PathLike[
     unknown = [s for s in base.tokenizer.missing(prompt) if s not in symbols]
     if unknown:
         few = ", ".join(map(repr, unknown[:8]))
-        raise TextError(f"The prompt has symbols that neither {base.name} nor the text has: {few}; leave them out.")
+        raise PromptError(f"The prompt has symbols that neither {base.name} nor the text has: {few}; leave them out.")
     chosen = _defaults(base, config, changes, tokens, bool(adaptation.rank))
     config = config.replace(**chosen).validate()
     data.train_tokens(tokens, config)
@@ -161,7 +172,12 @@ def prepare(base: Base, workspace: Workspace, names: Sequence[str | os.PathLike[
     vocab_size = len(base.tokenizer.vocab) + len(symbols)
     cost = estimate(config, vocab_size=vocab_size, text_tokens=tokens, adaptation=adaptation)
     full = estimate(config, vocab_size=vocab_size, text_tokens=tokens) if adaptation else cost
-    return Prepared(base, config, adaptation, paths, dataset, tokens, symbols, strange, chosen, cost, full, notes)
+    try:
+        chosen_name = runs.choose_name(workspace, name, f"{base.name}-{dataset}")
+    except UsageError as error:
+        raise ConfigError(str(error), "name") from None
+    return Prepared(base, chosen_name, prompt, config, adaptation, paths, dataset, tokens, symbols, strange, chosen,
+                    cost, full, notes)
 
 
 def _configure(base: Base, changes: Mapping[str, Any]) -> Config:
@@ -217,17 +233,16 @@ def _defaults(base: Base, config: Config, changes: Mapping[str, Any], tokens: in
         chosen["s_warmup"] = "auto"
     if config.c_device == "gpu" and "c_device" not in given and importlib.util.find_spec("cupy") is None:
         chosen["c_device"] = "cpu"
-    return chosen
+    return {name: value for name, value in chosen.items() if value != config.values[name] or name == "r_learn"}
 
 
-def start(workspace: Workspace, prepared: Prepared, *, name: str | None = None, prompt: str = "",
-          time_budget: float | None = None) -> runs.Run:
+def start(workspace: Workspace, prepared: Prepared, *, time_budget: float | None = None) -> runs.Run:
     """Begin the run in its own process and return when it has begun, as `runs.start` does. RunError."""
     base = prepared.base
     plan = {
-        "name": runs.choose_name(workspace, name, f"{base.name}-{prepared.dataset}"),
+        "name": prepared.name,
         "texts": [str(path) for path in prepared.paths], "notes": prepared.notes, "dataset": prepared.dataset,
-        "prompt": prompt, "time_budget": time_budget,
+        "prompt": prepared.prompt, "time_budget": time_budget,
         "base": {"guid": base.guid, "name": base.name, "sha256": base.sha256, "workspace": str(base.workspace.root)},
         "adaptation": prepared.adaptation.to_dict(), "trained_parameters": prepared.estimate.trained_parameters,
     }
@@ -289,15 +304,6 @@ def newborn(plan: Mapping[str, Any], config: Config, text: str) -> tuple[Model, 
     model = Model.from_arrays(config, arrays, source=home.find("model", guid).name,
                               adaptation=Adaptation.read(plan["adaptation"]))
     return model, tokenizer
-
-
-def reborn(plan: Mapping[str, Any], config: Config, tokenizer: Tokenizer) -> Model:
-    """A model of the right kind for a checkpoint, which the trainer fills; the base is not needed any more."""
-    from engine.adaptation import Adaptation
-    from engine.model import Model
-
-    blank = Model.create(config, len(tokenizer.vocab)).export()
-    return Model.from_arrays(config, blank, adaptation=Adaptation.read(plan["adaptation"]))
 
 
 def record(plan: Mapping[str, Any], model: Model) -> dict[str, Any]:

@@ -282,5 +282,5 @@ def finetune(reference: str, inputs: Sequence[str | os.PathLike[str]],
     adaptation = Adaptation(tuple(freeze), lora, alpha, tuple(target))
     changes = {**(config or {}), **({"n_steps": steps} if steps else {})}
     prepared = finetuning.prepare(finetuning.open_base(reference, chosen), chosen, list(inputs), changes=changes,
-                                  adaptation=adaptation, prompt=prompt)
-    return finetuning.start(chosen, prepared, name=name, prompt=prompt, time_budget=time_budget)
+                                  adaptation=adaptation, name=name, prompt=prompt)
+    return finetuning.start(chosen, prepared, time_budget=time_budget)

@@ -90,6 +90,12 @@ class Run:
         return "finetune" if self.guid.endswith(FINETUNED) else "train"
 
     @property
+    def base_name(self) -> str:
+        """The name of the model that it fine-tunes; empty for one that begins from nothing."""
+        base = self.plan.get("base")
+        return str(base.get("name") or "") if isinstance(base, dict) else ""
+
+    @property
     def alive(self) -> bool:
         """Whether its process holds its lock."""
         return Lock.held(self.dir / "lock")

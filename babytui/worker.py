@@ -137,16 +137,15 @@ class Worker:
         """The vocabulary and the model: new ones, those of the base, or empty ones for what a checkpoint holds."""
         from babytui import finetuning
         from engine import registry
+        from engine.adaptation import Adaptation
         from engine.model import Model
 
         kind = registry.tokenizer.get(config.c_tokenizer)
-        base = self.plan.get("base")
         if state is not None:
             self.tokenizer = kind(state[1]["vocab"])
-            self.model = finetuning.reborn(self.plan, config, self.tokenizer) if base else \
-                Model.create(config, len(self.tokenizer.vocab))
+            self.model = Model(config, len(self.tokenizer.vocab), Adaptation.read(self.plan.get("adaptation", {})))
             self.model.extra = {name: state[0].get(_EXTRA + name, value) for name, value in state[1].get("extra", [])}
-        elif base:
+        elif self.plan.get("base"):
             self.model, self.tokenizer = finetuning.newborn(self.plan, config, text)
         else:
             self.tokenizer = kind.fit(text)

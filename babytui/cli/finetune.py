@@ -24,12 +24,11 @@ def run(arguments: Any) -> int:
     changes = assignments(arguments)
     base = finetuning.open_base(arguments.guid, workspace)
     prepared = finetuning.prepare(base, workspace, arguments.input, changes=changes, adaptation=adaptation,
-                                  prompt=arguments.prompt or "")
+                                  name=arguments.name, prompt=arguments.prompt or "")
     for note in prepared.notes:
         out.say(note)
     _announce(prepared, out)
-    started = finetuning.start(workspace, prepared, name=arguments.name, prompt=arguments.prompt or "",
-                               time_budget=arguments.time)
+    started = finetuning.start(workspace, prepared, time_budget=arguments.time)
     out.say(f"The new model is {started.guid}; {base.name} stays as it is.")
     return watch(started, arguments)
 

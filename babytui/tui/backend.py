@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import BabyError, NotFound
 
 if TYPE_CHECKING:
+    from babytui.finetuning import Base, Prepared
     from babytui.library import Baby
     from babytui.runs import Run
+    from babytui.tui.screens.finetune import Wishes
     from engine.config import Config
     from engine.estimate import Estimate
     from store.workspace import Deleted, Entry, Workspace
@@ -137,6 +139,35 @@ def start(workspace: Workspace, values: Mapping[str, Any], text: str, name: str,
     except BabyError:  # the run is what matters
         pass
     return run
+
+
+_bases: dict[tuple[Any, ...], Base] = {}  # the last model that was looked at
+
+
+def prepare_finetuning(workspace: Workspace, guid: str, wishes: Wishes) -> Prepared:
+    """What the form of a fine-tuning would be. BabyError; a ConfigError names its field."""
+    from babytui import finetuning, library
+    from engine.adaptation import Adaptation
+
+    home, whole = library.locate(guid, workspace)
+    library.need_model(home, whole, home.entry(whole))
+    stamp = home.find("model", whole).stat()
+    key = (home.root, whole, stamp.st_mtime_ns, stamp.st_size)
+    base = _bases.get(key)
+    if base is None:
+        base = finetuning.open_base(guid, workspace)
+        _bases.clear()
+        _bases[key] = base
+    adaptation = Adaptation(wishes.freeze, wishes.rank, 0.0, wishes.target)
+    return finetuning.prepare(base, workspace, _names(wishes.text), changes=wishes.changes, adaptation=adaptation,
+                              name=wishes.name, prompt=wishes.prompt)
+
+
+def finetune(workspace: Workspace, guid: str, wishes: Wishes) -> Run:
+    """Begins a fine-tuning."""
+    from babytui import finetuning
+
+    return finetuning.start(workspace, prepare_finetuning(workspace, guid, wishes))
 
 
 def find_run(workspace: Workspace, reference: str, by: int = 0) -> Run | None:

@@ -29,6 +29,7 @@ def _doers(app: PlaygroundApp) -> dict[str, Callable[[], None]]:
     models, training, chat = screen.models, screen.training, screen.chat
     return {
         "train": screen.action_train,
+        "finetune": models.action_finetune,
         "inference": lambda: screen.action_show("chat"),
         "info": models.action_info,
         "list": lambda: screen.action_show("models"),

@@ -74,6 +74,14 @@ class InfoAsked(Message):
         self.guid = guid
 
 
+class FinetuneAsked(Message):
+    """Let this model learn another text: a GUID or "baby"."""
+
+    def __init__(self, guid: str, name: str):
+        super().__init__()
+        self.guid, self.name = guid, name
+
+
 class FormAsked(Message):
     """Put this configuration into the form."""
 

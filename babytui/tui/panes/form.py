@@ -42,9 +42,9 @@ class Rows(VerticalScroll, can_focus=False):
         self._problems: dict[str, Static] = {}
         self.fields: dict[str, Widget] = {}
 
-    def row(self, field: Widget, name: str) -> Iterable[Widget]:
-        """The widgets of one row, which are the form's from now on."""
-        label = Static(Text(name), classes="field-label", id=f"label-{name}")
+    def row(self, field: Widget, name: str, title: str = "") -> Iterable[Widget]:
+        """The widgets of one row, which are the form's from now on. title: its label, unless that is the name."""
+        label = Static(Text(title or name), classes="field-label", id=f"label-{name}")
         label.display = field.display
         self.fields[name] = field
         yield label
@@ -89,6 +89,8 @@ class Rows(VerticalScroll, can_focus=False):
         else:
             line.update(Text(message))
         line.styles.row_span = len(wrap(message, max(10, self.scrollable_content_region.width - 3)))
+        if self.fields[name].has_focus:
+            line.call_after_refresh(line.scroll_visible, animate=False)
 
 
 class Form(Rows):

@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Input
 
 from babytui.tui import backend
 from babytui.tui.axis import amount, size
-from babytui.tui.messages import ChatAsked, Failed, FormAsked, InfoAsked, ModelsChanged, WatchAsked
+from babytui.tui.messages import ChatAsked, Failed, FinetuneAsked, FormAsked, InfoAsked, ModelsChanged, WatchAsked
 from babytui.tui.panes.base import Pane
 from babytui.tui.threads import in_thread
 from babytui.visible import visible
@@ -32,12 +32,13 @@ class ModelsPane(Pane):
     """The third pane."""
 
     key, title = "F4", "Models"
-    hints = (("⏎", "info"), ("c", "chat"), ("w", "watch"), ("d", "delete"), ("u", "undo"), ("/", "filter"),
-             ("o", "sort"), ("O", "turn"), ("e", "form"))
+    hints = (("⏎", "info"), ("c", "chat"), ("w", "watch"), ("f", "fine-tune"), ("d", "delete"), ("u", "undo"),
+             ("/", "filter"), ("o", "sort"), ("O", "turn"), ("e", "form"))
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("i", "info", "What is known about it (also Enter)"),
         Binding("c", "chat", "Talk to it"),
         Binding("w", "watch", "Show its training"),
+        Binding("f", "finetune", "Let it learn another text (fine-tune)"),
         Binding("d", "delete", "Delete it (asks first)"),
         Binding("u", "undelete", "Bring back what was deleted last"),
         Binding("slash", "filter", "Show only rows with a word"),
@@ -228,6 +229,16 @@ class ModelsPane(Pane):
             self.post_message(ChatAsked(row.guid, row.name))
         else:
             self.post_message(Failed(f"{row.name} has no model yet; it can talk when it has been trained.", "warning"))
+
+    def action_finetune(self) -> None:
+        row = self.chosen
+        if row is None:
+            return
+        if row.has_model:
+            self.post_message(FinetuneAsked(row.guid, row.name))
+        else:
+            self.post_message(Failed(f"{row.name} has no model yet; it can learn more when it has been trained.",
+                                     "warning"))
 
     def action_watch(self) -> None:
         row = self.chosen

@@ -18,12 +18,18 @@ class RunView:
 
     guid: str = ""
     name: str = ""
+    base: str = ""
     status: str = ""
     steps: int = 0
     step: Mapping[str, Any] = field(default_factory=dict)
     validation: float | None = None
     best: float | None = None
     end: Mapping[str, Any] | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, and that of the model it fine-tunes."""
+        return f"{self.name} from {self.base}" if self.base else self.name
 
     @property
     def done(self) -> int:

@@ -51,9 +51,9 @@ class TrainingPane(Pane):
     class Chosen(Message):
         """A thread has found the run to watch."""
 
-        def __init__(self, run: Run | None, name: str, again: bool = False):
+        def __init__(self, run: Run | None, name: str, base: str = "", again: bool = False):
             super().__init__()
-            self.run, self.name, self.again = run, name, again
+            self.run, self.name, self.base, self.again = run, name, base, again
 
     def __init__(self) -> None:
         super().__init__("training")
@@ -108,25 +108,25 @@ class TrainingPane(Pane):
 
         def work() -> None:
             run = backend.find_run(workspace, reference, by)
-            self.post_message(self.Chosen(run, run.name if run else ""))
+            self.post_message(self.Chosen(run, run.name, run.base_name) if run else self.Chosen(None, ""))
 
         in_thread(self, work, "choose", exclusive=True)
 
     def on_training_pane_chosen(self, event: Chosen) -> None:
         if event.run is not None and (self._run is None or event.run.guid != self._run.guid or event.again):
-            self.attach(event.run, event.name)
+            self.attach(event.run, event.name, event.base)
 
-    def attach(self, run: Run, name: str) -> None:
-        """Watches this run from its beginning."""
+    def attach(self, run: Run, name: str, base: str = "") -> None:
+        """Watches this run from its beginning. base: the name of the model it fine-tunes."""
         if self._feed:
             self._feed.stop()
         self._run, self._serial = run, self._serial + 1
-        self.view = RunView(guid=run.guid, name=visible(name, newlines=False))
+        self.view = RunView(guid=run.guid, name=visible(name, newlines=False), base=visible(base, newlines=False))
         self._seen_alive = False
         self.chart.clear()
         self.query_one("#log", Transcript).clear()
         self.query_one("#samples", Transcript).clear()
-        self.set_note(self.view.name)
+        self.set_note(self.view.title)
         self._show_numbers()
         self._feed = Feed(run, self._serial, self.post_message)
         in_thread(self, self._feed.follow, "feed")
@@ -162,7 +162,7 @@ class TrainingPane(Pane):
         self._write(delta)
         self._show_numbers()
         over = view.status not in ("starting", "running", "paused")
-        self.set_note(f"{view.name} ({view.status})")
+        self.set_note(f"{view.title} ({view.status})")
         self.post_message(RunChanged(view.guid, view.status, view.summary(), over))
         if over and not was_over:
             self.post_message(ModelsChanged())
@@ -196,7 +196,7 @@ class TrainingPane(Pane):
             if error:
                 self.post_message(Failed(error))
             elif name == "resume":
-                self.post_message(self.Chosen(run, run.name, again=self.view.status != "paused"))
+                self.post_message(self.Chosen(run, run.name, run.base_name, again=self.view.status != "paused"))
 
         in_thread(self, work, "command")
         self.notify(f"{self.view.name} {_DONE[name]} after this step.", timeout=2, markup=False)

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, TabbedContent, TabPane
 
+from babytui.finetuning import told
 from babytui.tui import backend
 from babytui.tui.axis import amount, clock, size
 from babytui.tui.messages import Failed
@@ -162,6 +163,7 @@ def _facts(entry: Entry) -> list[Line]:
         [("text", visible(entry.dataset, newlines=False) or "–"), ("made", made)],
     ]
     lines: list[Line] = [[(entry.guid, "dim")]]
+    lines += [[(f"{name:<17}", "label"), (value, "value")] for name, value in told(entry) if name != "adapters"]
     for row in parts:
         lines.append([piece for name, value in row
                       for piece in ((f"{name:<17}", "label"), (f"{value!s:<18.18}", "value"))])

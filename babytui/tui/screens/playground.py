@@ -16,6 +16,7 @@ from babytui.tui import backend
 from babytui.tui.messages import (
     ChatAsked,
     Failed,
+    FinetuneAsked,
     FormAsked,
     InfoAsked,
     ModelsChanged,
@@ -175,7 +176,7 @@ class PlaygroundScreen(Screen[None]):
 
     @on(RunStarted)
     def _started(self, event: RunStarted) -> None:
-        self.training.attach(event.run, event.run.name)
+        self.training.attach(event.run, event.run.name, event.run.base_name)
         self.action_show("training")
         self.models.scan()
 
@@ -211,6 +212,12 @@ class PlaygroundScreen(Screen[None]):
     def _form(self, event: FormAsked) -> None:
         self.config.load_values(event.values, event.source)
         self.action_show("config")
+
+    @on(FinetuneAsked)
+    def _finetune(self, event: FinetuneAsked) -> None:
+        from babytui.tui.screens.finetune import FinetuneScreen
+
+        self.app.push_screen(FinetuneScreen(event.guid, event.name))
 
     @on(InfoAsked)
     def _info(self, event: InfoAsked) -> None:
