@@ -38,6 +38,10 @@ class Ggl(Pointwise):
                 Tensor("gate_weight", (G, d, d), parts=parts("gate"))]
 
     @classmethod
+    def file_order(cls, config: Config) -> list[str]:
+        return [f"{kind}_{g}_weight" for g in range(config.n_groups) for kind in ("linear", "gate")]
+
+    @classmethod
     def infer(cls, shapes: Mapping[str, tuple[int, ...]], config: Config) -> dict[str, Any]:
         groups = sum(name.startswith("linear_") for name in shapes)
         return {"n_groups": groups} if groups else {}
