@@ -11,7 +11,7 @@ import numpy as np
 from engine import registry
 from engine.config import Config
 from engine.errors import ConfigError, FormatError, shown
-from engine.parameters import Tensor, stem
+from engine.parameters import Tensor, pieces
 
 _PREFIX = re.compile(r"block_\d+_([a-z0-9]+)_")
 
@@ -52,7 +52,7 @@ def check(config: Config, declared: Sequence[Tensor], contents: Mapping[str, Any
     known: set[str] = set()
     for tensor in declared:
         whole = np.broadcast_to(np.int8(0), tensor.shape)  # takes no memory, and can be indexed
-        for name, index in [(stem(tensor.name) + part, index) for part, index in tensor.parts] or [(tensor.name, ...)]:
+        for name, index in pieces(tensor):
             _check_tensor(name, contents.get(name), whole[index].shape, tensor.optional, config, source)
             known.add(name)
     for i in range(config.n_layers):
