@@ -107,6 +107,40 @@ def test_heads_that_say_the_same_can_be_mixed_or_switched_at_will(case, name):
     case.same(gradients["m_weight"], its_gradients["c_weight"])
 
 
+@given(cases(d_type=st.just("fp64")), st.floats(0.2, 3))
+@examples(40)
+def test_the_gate_of_switched_heads_learns_as_that_of_mixed_ones(case, temperature):
+    """The surrogate of swh gives its gate the softmax Jacobian of ⟨dy, o_j⟩ over all heads, which is moh's gradient."""
+    swh, moh = case.layer("swh", r_temp=temperature), case.layer("moh", 5, r_temp=temperature)
+    x, dy = case.inputs
+    gradients, its_gradients = swh.gradients(x, dy)[2], moh.take(swh).gradients(x, dy)[2]
+    case.same(gradients["g_weight"], its_gradients["g_weight"])
+
+
+@given(cases(d_type=st.just("fp64")), st.data())
+@examples(40)
+def test_a_head_that_is_always_chosen_is_alone(case, data):
+    """mha with that head only; the others have no gradient, and the gate has one as long as it is unsure."""
+    j = data.draw(st.integers(0, case.h - 1))
+    swh, mha = case.layer("swh"), case.layer("mha", 5, n_heads=1, head_size=case.d)
+    x, dy = case.inputs
+    x[..., 0] = 1  # a feature that is always on, and decides
+    swh.weights["g_weight"][1:] = 0
+    swh.weights["g_weight"][0] = 0
+    swh.weights["g_weight"][0, j] = 0.5
+    mha.take(swh, without=("q_weight", "k_weight", "v_weight"), c_weight="m_weight", c_bias="m_bias")
+    own = slice(j * case.d, (j + 1) * case.d)
+    for part in ("q_weight", "k_weight", "v_weight"):
+        mha.weights[part][...] = swh.weights[part][:, own]
+    (y, _, gradients), (its_y, _, its_gradients) = swh.gradients(x, dy), mha.gradients(x, dy)
+    case.same(y, its_y)
+    for part in ("q_weight", "k_weight", "v_weight"):
+        case.same(gradients[part][:, own], its_gradients[part], part)
+        assert not np.delete(gradients[part], own, 1).any()
+    case.same(gradients["m_weight"], its_gradients["c_weight"])
+    assert case.h == 1 or gradients["g_weight"].any()
+
+
 @given(cases(), st.integers(1, 9), st.integers(1, 9))
 @examples(40)
 def test_gla_does_not_hear_what_its_kernel_gives_no_weight(case, kernel, more):

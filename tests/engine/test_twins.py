@@ -339,6 +339,22 @@ def test_dropout_is_off_when_nothing_is_trained():
     np.testing.assert_allclose(model.logits(ids), twins.logits(model.params, ids, config), **CLOSE)
 
 
+# How often dropout acts between input and output: once before the last product and once after it, after it, or never.
+DROPS = dict.fromkeys(ATTENTIONS, 2) | {"nft": 2, "mlp": 1, "moe": 1, "lor": 1, "gln": 1, "ggl": 1, "swi": 0}
+
+
+@pytest.mark.parametrize("name", [*ATTENTIONS, *NETWORKS])
+def test_where_dropout_stands(name, monkeypatch):
+    """Dropout that drops nothing and multiplies by 3 instead shows where it is."""
+    monkeypatch.setattr(Tape, "dropout", lambda self, x, rate, keep=False: 3 * x if rate else x)
+    layer, x = Layer(name, tiny(r_dropout=0.5)), numbers(1, 6, 8)
+    y = twins.VARIANTS[name](layer.weights, x[0], layer.config)
+    if DROPS[name] == 2:
+        bias = layer.weights["m_bias" if "m_bias" in layer.weights else "c_bias"]
+        y = 3 * (y - bias) + bias
+    np.testing.assert_allclose(layer.forward(x)[0], 3 * y if DROPS[name] else y, **CLOSE)
+
+
 def test_dropout_depends_on_step_and_shard_only():
     config = tiny(r_dropout=0.5)
     model, ids, gradients = wild(config), ids_for(config), Gradients(wild(config).params)
