@@ -16,6 +16,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from babytui import worker
 
         return worker.main(arguments[1:])
+    if arguments[:1] == ["conduct"]:  # started by babytui.bakeoff
+        from babytui import conductor
+
+        return conductor.main(arguments[1:])
     from babytui.cli import main as cli
 
     return cli.main(arguments)

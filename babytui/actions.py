@@ -120,6 +120,38 @@ _FINETUNE = (
              "of the attentions and networks (repeatable)", metavar="PATTERN", repeat=True),
 )
 
+_BAKEOFF = (
+    Argument("attention", ("--attention",), "attention", "attentions to try, such as mha,gla (repeatable); without it "
+             "all of them", metavar="NAMES", repeat=True),
+    Argument("network", ("--network",), "network", "networks to try, such as mlp,swi (repeatable); without it all of "
+             "them", metavar="NAMES", repeat=True),
+    Argument("arch", ("--arch",), "text", "one pair, such as gla/swi, instead of or beside all attentions × networks "
+             "(repeatable)", metavar="ATTENTION/NETWORK", repeat=True),
+    Argument("sequence", ("--sequence",), "text", "where the layer norms stand", "pre",
+             choices=("pre", "post", "both")),
+    *_CONFIG[:-1],
+    Argument("steps", ("--steps",), "int", "steps of each; without any budget n_steps, else n_epochs passes over the "
+             "text", metavar="N", low=1),
+    Argument("tokens", ("--tokens",), "int", "tokens each learns from, rounded up to whole steps", metavar="N", low=1),
+    Argument("time", ("--time",), "duration", "training time of each: 60s, 5m, 1h", metavar="TIME"),
+    Argument("name", ("--name",), "text", "what to call the bake-off; its models' names begin with it", metavar="NAME"),
+    Argument("jobs", ("--jobs",), "int", "models trained at once, each with its share of the cores", 1, metavar="N",
+             low=1, high=64),
+    Argument("detach", ("--detach",), "flag", "start it and return at once"),
+)
+_TABLE = (
+    Argument("sort", ("--sort",), "column", "the column that decides the order, best first: architecture, val, ppl, "
+             "train, tok/s, gen/s, params, B/tok, state, or a key of --json", "validation_loss", metavar="COLUMN"),
+    Argument("csv", ("--csv",), "path", "write the table to this file as comma-separated values; - prints them",
+             metavar="F"),
+)
+
+
+def _bakeoff(nargs: str | None = "?") -> Argument:
+    return Argument("bakeoff", kind="bakeoff", metavar="ID", nargs=nargs, default="last" if nargs else None,
+                    help="bake-off: a GUID, the start of one, a name" + (", or last (the newest)" if nargs else ""))
+
+
 _INFERENCE = (
     _model(nargs="?", default="last"),
     Argument("prompt", ("--prompt",), "text", "the text to continue; - reads it from standard input (one final line "
@@ -172,6 +204,22 @@ ACTIONS: tuple[Action, ...] = (
     Action("resume", "let a paused run go on, or continue a stopped one", _CLI + "runs:resume", _RUN, key="r"),
     Action("stop", "end a run and keep its model", _CLI + "runs:stop", _RUN, key="s"),
     Action("checkpoint", "let a run save its state now", _CLI + "runs:checkpoint", _RUN, key="c"),
+    Action("bakeoff", "train many architectures alike and compare them", _CLI + "bakeoff:start", (*_BAKEOFF, *_TABLE),
+           key="f10,ctrl+b",
+           details="Trains every chosen attention with every chosen network (all there are, unless you choose) for the "
+                   "same budget on the same text and seed, then measures how fast each writes. It is a process of "
+                   "its own, like its runs: ctrl+c asks what to do with it, and a lost connection does not stop it. "
+                   "Standard output gets the table (with --json a list of objects), everything else goes to standard "
+                   "error."),
+    Action("bakeoff list", "list the bake-offs and how they stand", _CLI + "bakeoff:list_bakeoffs"),
+    Action("bakeoff show", "print a bake-off's table as it is now", _CLI + "bakeoff:show", (_bakeoff(), *_TABLE)),
+    Action("bakeoff attach", "watch a bake-off", _CLI + "bakeoff:attach", (_bakeoff(), *_TABLE)),
+    Action("bakeoff resume", "let a bake-off go on with what is missing", _CLI + "bakeoff:resume",
+           (_bakeoff(), Argument("retry", ("--retry",), "flag", "also with what failed"),
+            Argument("detach", ("--detach",), "flag", "start it and return at once"), *_TABLE)),
+    Action("bakeoff stop", "end a bake-off after stopping what is being trained", _CLI + "bakeoff:stop", (_bakeoff(),)),
+    Action("bakeoff delete", "move a bake-off and all its models to the trash", _CLI + "bakeoff:delete",
+           (_bakeoff(None), Argument("yes", ("-y", "--yes"), "flag", "do not ask"))),
     Action("doctor", "check this machine and the workspace", _CLI + "doctor:run"),
 )
 

@@ -136,16 +136,19 @@ def build() -> Parser:
     parser.add_argument("--no-mouse", action="store_true", help="the playground leaves the mouse to the terminal")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands", parser_class=Parser)
     groups: dict[str, Any] = {}
+    alone: dict[str, Any] = {}
     for action in actions.offered(actions.CLI):
         words = action.name.split()
         where = verbs
         if len(words) == 2:
             if words[0] not in groups:
-                about = GROUPS[words[0]]
-                group = verbs.add_parser(words[0], help=about, description=about, allow_abbrev=False)
-                _common(group)
-                groups[words[0]] = group.add_subparsers(dest="sub", metavar="COMMAND", required=True,
-                                                        parser_class=Parser)
+                about = GROUPS.get(words[0], "")
+                group = alone.get(words[0])  # a verb that does something without a second word
+                if group is None:
+                    group = verbs.add_parser(words[0], help=about, description=about, allow_abbrev=False)
+                    _common(group)
+                groups[words[0]] = group.add_subparsers(dest="sub", metavar="COMMAND", parser_class=Parser,
+                                                        required=words[0] not in alone)
             where = groups[words[0]]
         sub = where.add_parser(words[-1], help=action.help, allow_abbrev=False, epilog=action.details or None,
                                description=action.help[:1].upper() + action.help[1:] + ".")
@@ -153,6 +156,8 @@ def build() -> Parser:
             _add(sub, argument)
         _common(sub)
         sub.set_defaults(action=action)
+        if where is verbs:
+            alone[words[0]] = sub
     return parser
 
 

@@ -1,0 +1,309 @@
+"""babytui bakeoff, and bakeoff list, show, attach, resume, stop, delete"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from babytui import bakeoff, runs, workspace_choice
+from babytui import bakeoff_table as table
+from babytui.bakeoff_progress import DONE, FAILED, Progress, Row
+from babytui.cli.bakeoff_live import LiveTable, screen
+from babytui.cli.output import Output, columns, date, seconds, size
+from babytui.cli.output import table as aligned
+from babytui.cli.settings import config_of
+from engine.errors import RunError, UsageError
+from store import atomic
+
+REDRAW_SECONDS = 0.25
+QUESTION = "The bake-off goes on: [s]top it, leave it in the [b]ackground, [c]arry on watching? "
+_ARCHITECTURE = {"c_attention": "--attention", "c_network": "--network", "c_sequence": "--sequence"}
+_SAID = 5  # problems that are told before it starts
+
+
+def start(arguments: Any) -> int:
+    """Start a bake-off and watch it, or leave it at once with --detach."""
+    out: Output = arguments.out
+    by = table.sort_key(arguments.sort)
+    chosen = bakeoff.architectures(arguments.attention or [], arguments.network or [], arguments.arch or [],
+                                   arguments.sequence)
+    for text in arguments.set or []:
+        if flag := _ARCHITECTURE.get(text.partition("=")[0].strip()):
+            raise UsageError(f"What competes is chosen with {flag}, not with --set {text}.")
+    budgets = [bakeoff.Budget(kind, amount) for kind, amount in (
+        ("steps", arguments.steps), ("tokens", arguments.tokens), ("seconds", arguments.time)) if amount]
+    if len(budgets) > 1:
+        raise UsageError("--steps, --tokens and --time are three ways to give a budget; use one of them.")
+    workspace = workspace_choice.choose(arguments.workspace)
+    draft = bakeoff.draft(workspace, config_of(arguments, workspace, out), chosen, arguments.input or [],
+                          budget=budgets[0] if budgets else None, name=arguments.name, jobs=arguments.jobs)
+    _announce(draft, out)
+    found = draft.start()
+    if arguments.detach:
+        if arguments.json:
+            out.data(_facts(found))
+        else:
+            out.print(found.guid)
+        out.say(f"{found.name} goes on in the background; `babytui bakeoff attach {found.guid[:8]}` watches it, "
+                f"`babytui bakeoff stop {found.guid[:8]}` ends it.")
+        return 0
+    return _watch(found, arguments, by, owner=True)
+
+
+def _announce(draft: bakeoff.Draft, out: Output) -> None:
+    """How much it is, before it starts. RunError when the disk cannot hold it."""
+    cost = draft.cost(tell=lambda n, total: out.line(f"measuring this machine… {n} of {total}"))
+    out.clear()
+    draft.need_room(cost)
+    for note in draft.notes:
+        out.say(note)
+    several = f", {draft.jobs} at once" if draft.jobs > 1 else ""
+    each = " each" if len(draft.architectures) > 1 else ""
+    out.say(f"{draft.name}: {_runs(len(draft.architectures))} of {draft.budget}{each} on {draft.dataset}{several}; "
+            f"about {seconds(cost.seconds)} and {size(cost.bytes)} of the {size(cost.free)} that are free.")
+    for one, problem in list(draft.problems.items())[:_SAID]:
+        out.alarm(f"{one.label} will be left out: {problem}")
+    if len(draft.problems) > _SAID:
+        out.alarm(f"So will {len(draft.problems) - _SAID} more.")
+
+
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+# --- watching ---------------------------------------------------------------------------------------------------------
+
+def attach(arguments: Any) -> int:
+    """Watch a bake-off until it is over; ctrl+c leaves it."""
+    by, found = table.sort_key(arguments.sort), _find(arguments)
+    return _watch(found, arguments, by, owner=False)
+
+
+def resume(arguments: Any) -> int:
+    """Let a bake-off go on with what is missing, and watch it."""
+    by, found = table.sort_key(arguments.sort), _find(arguments)
+    out: Output = arguments.out
+    if found.alive:
+        out.say(f"{found.name} is at work already.")
+    found.resume(retry=arguments.retry)
+    if arguments.detach:
+        return show(arguments, found)
+    return _watch(found, arguments, by, owner=True)
+
+
+def _watch(found: bakeoff.BakeOff, arguments: Any, by: str, *, owner: bool) -> int:
+    """Show it until it is over or left; then its table on standard output."""
+    out: Output = arguments.out
+    progress = Progress(found)
+    left, interrupted = _follow(progress, out, by, owner)
+    if left:
+        if arguments.json or arguments.csv:
+            _deliver(progress, arguments, by)
+        else:
+            out.print(found.guid)
+        out.say(f"{found.name} goes on; `babytui bakeoff attach {found.guid[:8]}` watches it, `babytui bakeoff stop "
+                f"{found.guid[:8]}` ends it.")
+        return 0 if sys.stdin.isatty() else 130
+    _deliver(progress, arguments, by)
+    code = _verdict(progress, out)
+    return 130 if interrupted else code
+
+
+def _follow(progress: Progress, out: Output, by: str, owner: bool) -> tuple[bool, bool]:
+    """(whether it was left, whether ctrl+c ended it)."""
+    live = LiveTable(out)
+    told: set[str] = {row.architecture.label for row in progress.look() if row.state in (DONE, FAILED)}
+    pressed = again = interrupted = False
+    while True:
+        try:
+            if pressed:
+                answer = "s" if again else _ask(out, live, owner)
+                pressed = False
+                if answer == "b":
+                    live.clear()
+                    return True, False
+                if answer == "s":
+                    interrupted = True
+                    live.clear()
+                    out.say("Stopping…")
+                    if progress.bakeoff.alive:
+                        progress.bakeoff.stop()
+            while True:
+                rows = progress.look()
+                if out.live:
+                    window = live.size
+                    live.draw(screen(progress, by, window.columns, window.lines))
+                else:
+                    _tell(rows, told, out)
+                if progress.status not in ("running", "stopping", "starting"):
+                    live.clear()
+                    return False, interrupted
+                time.sleep(REDRAW_SECONDS)
+        except KeyboardInterrupt:  # also while it is being asked: then it means stop
+            pressed, again = True, pressed or interrupted
+
+
+def _ask(out: Output, live: LiveTable, owner: bool) -> str:
+    if not owner:
+        return "b"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return "s"
+    live.clear()
+    while True:
+        print(QUESTION, end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            return "b"  # the terminal is gone
+        if answer.strip().lower()[:1] in ("s", "b", "c"):
+            return answer.strip().lower()[0]
+
+
+def _tell(rows: list[Row], told: set[str], out: Output) -> None:
+    """A line for each that is newly done."""
+    for row in rows:
+        name = row.architecture.label
+        if row.state in (DONE, FAILED) and name not in told:
+            told.add(name)
+            where = f"{len(told)} of {len(rows)}  {name}"
+            if row.state == FAILED:
+                out.alarm(f"{where}  {row.values.get('error')}")
+                continue
+            shown = [f"{column.title} {table.cell(column, row.values)}" for column in table.COLUMNS[:5]]
+            out.say(f"{where}  " + " · ".join(shown))
+
+
+def _verdict(progress: Progress, out: Output) -> int:
+    """Say how it ended: 0, or 1 when it failed, died or nothing could be trained."""
+    found, rows = progress.bakeoff, list(progress.rows.values())
+    failed = [row for row in rows if row.state == FAILED]
+    for row in failed if out.live else []:
+        out.alarm(f"{row.architecture.label}: {row.values.get('error')}")
+    go_on = f"`babytui bakeoff resume {found.guid[:8]}` goes on with what is missing"
+    if progress.status == "failed":
+        out.warn(f"babytui: {found.name} ended early. {found.message}")
+        out.say(f"Then {go_on}.")
+        return 1
+    if progress.status == "died":
+        out.warn(f"babytui: {found.name} died; {go_on}, and {found.dir / 'conductor.log'} may say why.")
+        return 1
+    if progress.status == "stopped":
+        out.say(f"{found.name} was stopped after {progress.done} of {len(rows)}; {go_on}.")
+        return 0
+    if failed and len(failed) == len(rows):
+        return 1
+    out.say(f"{found.name} is finished: {len(rows) - len(failed)} of {len(rows)} were trained. "
+            f"`babytui bakeoff show {found.guid[:8]}` prints its table again.")
+    return 0
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+def show(arguments: Any, found: bakeoff.BakeOff | None = None) -> int:
+    """Print the table as it is now."""
+    by = table.sort_key(arguments.sort)
+    progress = Progress(found or _find(arguments))
+    progress.look()
+    _deliver(progress, arguments, by)
+    return 0
+
+
+def _deliver(progress: Progress, arguments: Any, by: str) -> None:
+    """The table to standard output as text, JSON or CSV, and to the file of --csv."""
+    out: Output = arguments.out
+    rows = progress.ordered(by)
+    values = [row.values for row in rows]
+    if arguments.csv and arguments.csv != "-":
+        path = Path(arguments.csv).expanduser()
+        atomic.write_bytes(path, table.as_csv(values).encode())
+        out.say(f"The table is in {path}.")
+    if arguments.csv == "-":
+        sys.stdout.write(table.as_csv(values))
+    elif arguments.json:
+        out.data([{**found, "status": row.state}
+                  for found, row in zip(table.exported(values), rows, strict=True)])
+    else:
+        width = columns(sys.stdout) if sys.stdout.isatty() else None
+        over = all(row.state == DONE for row in rows)
+        for line in table.lines(values, width, [] if over else [row.text for row in rows]):
+            out.print(line)
+
+
+# --- the others -------------------------------------------------------------------------------------------------------
+
+def _find(arguments: Any) -> bakeoff.BakeOff:
+    return bakeoff.find(workspace_choice.choose(arguments.workspace), arguments.bakeoff)
+
+
+def _facts(found: bakeoff.BakeOff) -> dict[str, Any]:
+    """What --json prints for a bake-off."""
+    progress = Progress(found)
+    progress.look()
+    plan = progress.plan
+    return {"guid": found.guid, "name": found.name, "status": progress.status, "created": plan.get("created"),
+            "architectures": len(progress.rows), "done": progress.done, "budget": plan.get("budget"),
+            "dataset": plan.get("dataset", ""), "seed": plan.get("seed"), "jobs": plan.get("jobs"),
+            "machine": plan.get("machine")}
+
+
+def list_bakeoffs(arguments: Any) -> int:
+    """List the bake-offs of the workspace, newest first."""
+    out: Output = arguments.out
+    workspace = workspace_choice.choose(arguments.workspace)
+    found = [_facts(one) for one in bakeoff.all_bakeoffs(workspace)]
+    if arguments.json:
+        out.data(found)
+    elif not found:
+        out.say(f"There are no bake-offs in {workspace.root}; `babytui bakeoff` starts one.")
+    else:
+        rows = [("GUID", "NAME", "STATUS", "DONE", "BUDGET", "TEXT", "STARTED")]
+        for one in found:
+            kind, number = next(iter(one["budget"].items()))
+            rows.append((one["guid"][:8], one["name"], one["status"], f"{one['done']}/{one['architectures']}",
+                         str(bakeoff.Budget(kind, number)), one["dataset"][:20], date(one["created"])))
+        for line in aligned(rows, right=(3,)):
+            out.print(line)
+    return 0
+
+
+def stop(arguments: Any) -> int:
+    """End a bake-off after stopping what is being trained."""
+    out, found = arguments.out, _find(arguments)
+    found.stop()
+    out.say(f"Stopping {found.name}…")
+    status = found.wait(timeout=60)
+    if arguments.json:
+        out.data(_facts(found))
+    if found.alive:
+        out.say(f"{found.name} ends as soon as what is being trained is saved.")
+        return 0
+    out.say(f"{found.name} {runs.past(status)}; `babytui bakeoff resume {found.guid[:8]}` goes on with what is "
+            "missing.")
+    return 0
+
+
+def delete(arguments: Any) -> int:
+    """Move a bake-off and its models to the trash, after saying what will go."""
+    out, found = arguments.out, _find(arguments)
+    if found.alive:
+        raise RunError(f"{found.name} is at work; end it with `babytui bakeoff stop {found.guid[:8]}`, then delete it.")
+    models, name = found.models(), found.name
+    if not arguments.yes:
+        out.warn(f"{name} ({found.guid[:8]}) with {len(models)} models, {size(sum(model.bytes for model in models))}:")
+        for model in models:
+            out.warn(f"  {model.guid[:8]}  {model.name}")
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError("Nothing was deleted: add --yes, because nobody can be asked here.")
+        print(f"Move the bake-off and these {len(models)} models to the trash? [y/N] ", end="", file=sys.stderr,
+              flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            out.say("Nothing was deleted.")
+            return 0
+    gone = found.delete()
+    if arguments.json:
+        out.data([{"guid": item.guid, "files": [str(path) for path in item.files], "bytes": item.bytes,
+                   "trash": str(item.trash)} for item in gone])
+    out.say(f"{name} and {len(gone) - 1} models are in the trash, {found.workspace.trash}; move their files back to "
+            "have them again.")
+    return 0
