@@ -110,6 +110,11 @@ def square_sums(x: Array, scratch: Array, out: Array | None = None) -> Array:
     return xp.matmul(scratch, constant(x.shape[1], 1.0, x.dtype), out=out)
 
 
+def dots(x: Array, y: Array) -> Array:
+    """Σ x·y over the last axis: (…, d) → (…)."""
+    return xp.vecdot(x, y) if HAS_VECDOT and xp._module is np else (x * y).sum(-1)
+
+
 # GELU (arXiv 1606.08415), tanh form -----------------------------------------------------------------------------------
 
 

@@ -4,16 +4,18 @@
     m_t = λ·m_{t-1} + (1-λ)·(k, v)_{t-W},  λ = σ(ℓ) learned per head, m = 0 before anything has left the window
     o = drop(softmax over window and slot)·v;  y = drop(concat(o)·Wc + bc)
 
-The slot is masked until t ≥ W. With W ≥ T this is mha. Queries are walked in blocks, each of which sees itself and the
-W - 1 keys before it; the averages are triangular products with the powers of λ.
+The slot is masked until t ≥ W. With W ≥ T this is mha. Time is cut into blocks of R = max(W, 32) queries, and all of
+them are one batched product: a block sees itself, the W - 1 keys before it, and the memory of its first query. The
+memory of each of its queries is a known mixture of just these rows, m_r = Σ_c M[r, c]·row c: its score is the same
+mixture of their scores, and its weight is spread over them. Only the memories between blocks are ever computed.
 
-Parameters 4·D·H + D + h. Forward FLOPs 8·T·D·H + 4·T·(W + block)·H. Decode state: a ring of W keys and values and the
+Parameters 4·D·H + D + h. Forward FLOPs 8·T·D·H + 4·T·(W + R)·H. Decode state: a ring of W keys and values and the
 slot, (W + 1)·2·H numbers, whatever the length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,13 +25,35 @@ from engine.attention._softmax import exponentials
 from engine.attention.mha import Mha
 from engine.backend import Array, xp
 from engine.config import Config
-from engine.functional import constant
+from engine.functional import constant, dots
 from engine.parameters import LayerGradients, Tensor
 from engine.tape import Tape
 from engine.variant import State, Weights
 
-_ROWS = 32  # at least so many queries at a time
+_LEAST = 32  # queries in a block
+_CHUNK = 64  # blocks through which memories are carried at a time
 _LOGIT = 2.0  # λ = 0.88 at the start: the slot begins as the average of about eight tokens
+
+
+def _rows(window: int) -> int:
+    """Queries in a block: no fewer than a window has keys, so that a block sees only itself and the one before."""
+    return max(window, _LEAST)
+
+
+def carried(x: Array, decay: Array) -> Array:
+    """y_i = x_i + decay·y_{i-1} over axis 2 of x (B, h, n, d), decay (h,)."""
+    n = min(_CHUNK, x.shape[2])
+    i = xp.arange(n)
+    powers = xp.where(i[:, None] >= i, decay[:, None, None] ** xp.maximum(i[:, None] - i, 0), 0.0).astype(x.dtype)
+    y = xp.empty(x.shape, x.dtype)
+    for start in range(0, x.shape[2], n):
+        part = x[:, :, start : start + n]
+        if start:
+            part = part.copy()
+            part[:, :, 0] += decay[:, None] * y[:, :, start - 1]
+        size = part.shape[2]
+        xp.matmul(powers[:, :size, :size], part, out=y[:, :, start : start + size])
+    return y
 
 
 @registry.attention.register("rfa")
@@ -41,6 +65,8 @@ class Rfa(Mha):
     def __init__(self, config: Config, dtype: Any):
         super().__init__(config, dtype)
         self.W = config.s_window
+        self.R = _rows(self.W)
+        self._kept: dict[Any, tuple[Array, Array, Array]] = {}
 
     @classmethod
     def tensors(cls, config: Config) -> list[Tensor]:
@@ -54,138 +80,161 @@ class Rfa(Mha):
     @classmethod
     def flops(cls, config: Config, tokens: int) -> float:
         D, H, W = config.n_emb, config.head_size, config.s_window
-        width = (tokens + 1) / 2 if tokens <= W else min(tokens, W + max(W, _ROWS)) + 1
+        width = (tokens + 1) / 2 if tokens <= W else W + _rows(W)
         return 8 * tokens * D * H + 4 * tokens * width * H
 
     @classmethod
     def saved(cls, config: Config, tokens: int) -> int:
-        dropped, H = 2 if config.r_dropout else 1, config.head_size
-        width = min(tokens, config.s_window + max(config.s_window, _ROWS)) + 1
-        return tokens * (config.n_emb * dropped + 6 * H) + config.n_heads * tokens * width * dropped
+        W, R, dropped = config.s_window, _rows(config.s_window), 2 if config.r_dropout else 1
+        if tokens <= W:
+            return super().saved(config, tokens)
+        blocks = -(-tokens // R)
+        return (tokens * (config.n_emb * dropped + 4 * config.head_size)
+                + blocks * (W + R) * (2 * config.head_size + (1 + dropped) * config.n_heads * R))
 
     @classmethod
     def kept(cls, config: Config) -> int:
         return 2 * (min(config.s_window, config.n_ctx) + 1) * config.head_size
 
-    def _blocks(self, T: int) -> Iterator[tuple[int, int, int]]:
-        """(first key, first query, end) of each block."""
-        size = T if self.W >= T else max(self.W, _ROWS)
-        return ((max(0, start - self.W + 1), start, min(start + size, T)) for start in range(0, T, size))
+    def _blocked(self, x: Array, tape: Tape) -> Array:
+        """(B, h, T, d) as n blocks of R, (B, h, n, R, d), the last one filled up with zeros. A view if it can be."""
+        B, h, T, d = x.shape
+        n, rest = -(-T // self.R), T % self.R
+        if not rest:
+            return x.reshape(B, h, n, self.R, d)
+        out = tape.empty(B, h, n, self.R, d)
+        out[:, :, : n - 1] = x[:, :, : T - rest].reshape(B, h, n - 1, self.R, d)
+        out[:, :, -1, :rest], out[:, :, -1, rest:] = x[:, :, T - rest :], 0
+        return out
 
-    def _band(self, first: int, start: int, end: int, dtype: Any) -> Array:
-        """0 where query t sees key j (t - W < j ≤ t), else -inf: (end - start, end - first)."""
-        t, j = xp.arange(start, end)[:, None], xp.arange(first, end)
-        return xp.where((j <= t) & (j > t - self.W), 0.0, -np.inf).astype(dtype)
+    def _extended(self, k: Array, v: Array, shares: Array, tape: Tape) -> Array:
+        """What each block can see of keys and values (B, h, T, d), side by side: (B, h, n, W + R, 2d).
 
-    def _decays(self, p: Weights, n: int, dtype: Any) -> tuple[Array, Array, Array]:
-        """(λ (h, 1, 1), λ^(i-j) on and below the diagonal (h, n, n), λ^(i+1) (h, n, 1))."""
-        lam = 1 / (1 + xp.exp(-p["memory_decay"].astype(np.float64)))[:, None, None]
-        i = xp.arange(n)
-        distance = i[:, None] - i
-        powers = xp.where(distance >= 0, lam ** xp.maximum(distance, 0), 0.0)
-        return lam.astype(dtype), powers.astype(dtype), (lam ** (i[:, None] + 1)).astype(dtype)
+        Row 0 is what the memory holds at the block's first query; then come the W - 1 tokens before the block (zeros
+        before the text), then its own.
+        """
+        k, v = self._blocked(k, tape), self._blocked(v, tape)
+        B, h, n, R, d = k.shape
+        W = self.W
+        out = tape.empty(B, h, n, W + R, 2 * d)
+        out[..., W:, :d], out[..., W:, d:] = k, v
+        out[:, :, 0, :W], out[:, :, 1:, 0] = 0, 0
+        out[:, :, 1:, 1:W] = out[:, :, :-1, R + 1 :]
+        if n > 1:  # each block hands its memory on
+            came = xp.matmul(shares[:, :, R:, 1 : R + 1], out[:, :, :-1, 1 : R + 1])[:, :, :, 0]  # (B, h, n - 1, 2d)
+            out[:, :, 1:, 0] = carried(came, shares[:, 0, R, 0])
+        return out
 
-    def _memory(self, p: Weights, k: Array, v: Array, tape: Tape) -> Array:
-        """m_t for t = W … T-1: (B, h, T-W, 2d), keys beside values."""
-        B, T = k.shape[0], k.shape[-2]
-        U = T - self.W
-        left = tape.empty(B, self.h, U, 2 * self.d)
-        left[..., : self.d], left[..., self.d :] = k[:, :, 0, :U], v[:, :, 0, :U]
-        m = tape.empty(*left.shape)
-        for start in range(0, U, _ROWS):
-            end = min(start + _ROWS, U)
-            lam, powers, carry = self._decays(p, end - start, left.dtype)
-            xp.matmul(powers * (1 - lam), left[:, :, start:end], out=m[:, :, start:end])
-            if start:
-                m[:, :, start:end] += carry * m[:, :, start - 1 : start]
-        return m
+    def _extended_backward(self, dx: Array, x: Array, dk: Array, dv: Array, shares: Array, slopes: Array,
+                           tape: Tape) -> Array:
+        """Writes dk, dv (B, h, T, d) and returns the gradient of ℓ (h,) through row 0. dx, like x, is changed."""
+        T, d = dk.shape[2:]
+        n, R, W = x.shape[2], self.R, self.W
+        dl = xp.zeros(self.h, x.dtype)
+        if n > 1:
+            dcame = carried(dx[:, :, :0:-1, 0], shares[:, 0, R, 0])[:, :, ::-1]  # (B, h, n - 1, 2d)
+            given = tape.empty(*dcame.shape[:3], R, 2 * d)
+            dx[:, :, :-1, 1 : R + 1] += xp.multiply(shares[:, :, R, 1 : R + 1, None], dcame[:, :, :, None], out=given)
+            dl += dots(xp.matmul(slopes[:, :, R:, : R + 1], x[:, :, :-1, : R + 1])[:, :, :, 0], dcame).sum((0, 2))
+            dx[:, :, :-1, R + 1 :] += dx[:, :, 1:, 1:W]
+        own = dx[..., W:, :].reshape(*dx.shape[:2], n * R, 2 * d) if T % R else dx[..., W:, :]
+        if T % R:
+            dk[...], dv[...] = own[:, :, :T, :d], own[:, :, :T, d:]
+        else:
+            dk.reshape(own[..., :d].shape)[...], dv.reshape(own[..., d:].shape)[...] = own[..., :d], own[..., d:]
+        return dl
 
-    def _memory_backward(self, p: Weights, dm: Array, m: Array, k: Array, v: Array, dk: Array, dv: Array, tape: Tape,
-                         g: LayerGradients) -> None:
-        """Adds to dk, dv and the gradient of ℓ. G_u = dm_u + λ·G_{u+1}; dλ = Σ ⟨G_u, m_{u-1} - (k, v)_u⟩."""
-        U, d = m.shape[2], self.d
-        G = tape.empty(*m.shape)
-        for start in reversed(range(0, U, _ROWS)):
-            end = min(start + _ROWS, U)
-            lam, powers, carry = self._decays(p, end - start, m.dtype)
-            xp.matmul(powers.swapaxes(-1, -2), dm[:, :, start:end], out=G[:, :, start:end])
-            if end < U:
-                G[:, :, start:end] += carry[:, ::-1] * G[:, :, end : end + 1]
-        lam = self._decays(p, 1, m.dtype)[0]
-        difference = tape.empty(*m.shape)
-        difference[:, :, 0] = 0
-        difference[:, :, 1:] = m[:, :, :-1]
-        difference[..., :d] -= k[:, :, 0, :U]
-        difference[..., d:] -= v[:, :, 0, :U]
-        difference *= G
-        g.add("memory_decay", difference.sum((0, 2, 3)) * (lam * (1 - lam)).reshape(-1))
-        G *= 1 - lam
-        dk[:, :, 0, :U] += G[..., :d]
-        dv[:, :, 0, :U] += G[..., d:]
+    def _constants(self, dtype: Any) -> tuple[Array, Array, Array]:
+        """For queries r ≤ R of a block and its rows c, all (R + 1, W + R): r - c where it is not negative; 1 where
+        c ≤ r; and 0 where r sees c directly, else -inf.
+        """
+        key = (np.dtype(dtype), xp._module)
+        if key not in self._kept:
+            r, c = xp.arange(self.R + 1)[:, None], xp.arange(self.W + self.R)
+            seen = xp.where((c > r) & (c <= r + self.W), 0.0, -np.inf).astype(dtype)
+            self._kept[key] = xp.maximum(r - c, 0), (c <= r).astype(dtype), seen
+        return self._kept[key]
+
+    def _shares(self, p: Weights, dtype: Any) -> tuple[Array, Array]:
+        """How much of row c is in the memory of query r of a block, m_r = Σ_c M[r, c]·row c, and dM/dℓ.
+
+        Both (h, 1, R + 1, W + R): M[r, 0] = λ^r and M[r, c] = (1-λ)·λ^(r-c) for c ≤ r. Row R is for the next block's
+        first query.
+        """
+        distance, own, _ = self._constants(dtype)
+        n = xp.arange(self.R + 1)
+        lam = 1 / (1 + xp.exp(-p["memory_decay"].astype(np.float64)))[:, None]
+        power = lam**n  # (h, R + 1)
+        slope = n * power * (1 - lam)  # dλ^n/dℓ = n·λ^n·(1-λ)
+        both = []
+        for first, later in ((power, (1 - lam) * power), (slope, (1 - lam) * (slope - lam * power))):
+            found = xp.take(later.astype(dtype), distance, axis=1)
+            found *= own
+            found[:, :, 0] = first
+            both.append(found[:, None])
+        return both[0], both[1]
 
     def _attend(self, p: Weights, qkv: Array, o: Array, tape: Tape) -> None:
-        q, k, v = self._heads(qkv)
-        q, k0, v0, o = q[:, :, 0], k[:, :, 0], v[:, :, 0], self._by_head(o)[:, :, 0]  # (B, h, T, d)
-        B, h, T, d = q.shape
-        W, rate = self.W, self.config.r_dropout
-        m: Array = self._memory(p, k, v, tape) if T > W else None
-        tape.save(m)
-        for first, start, end in self._blocks(T):
-            n, width = end - start, end - first
-            s, total = tape.empty(B, h, n, width + 1), tape.empty(B, h, n)
-            xp.matmul(q[:, :, start:end], k0[:, :, first:end].swapaxes(-1, -2), out=s[..., :width])
-            s[..., :width] += self._band(first, start, end, s.dtype)
-            s[..., width] = -np.inf
-            since = max(start, W)  # the first query of the block that has a memory
-            if since < end:
-                s[:, :, since - start :, width] = (q[:, :, since:end] * m[:, :, since - W : end - W, :d]).sum(-1)
-            exponentials(s, q[:, :, start:end], k0, tape)  # a memory is an average of keys: no longer than they are
-            xp.matmul(s, constant(width + 1, 1.0, s.dtype), out=total)
-            xp.reciprocal(total, out=total)
-            s *= total[..., None]
-            a = tape.dropout(s, rate, keep=True)
-            xp.matmul(a[..., :width], v0[:, :, first:end], out=o[:, :, start:end])
-            if since < end:
-                o[:, :, since:end] += a[:, :, since - start :, width, None] * m[:, :, since - W : end - W, d:]
-            tape.save(s, a)
+        if qkv.shape[1] <= self.W:
+            super()._attend(p, qkv, o, tape)
+            return
+        q0, k0, v0 = (x[:, :, 0] for x in self._heads(qkv))
+        W, R, d, T = self.W, self.R, self.d, q0.shape[2]
+        shares, slopes = self._shares(p, q0.dtype)
+        q, kv = self._blocked(q0, tape), self._extended(k0, v0, shares, tape)
+        k, v = kv[..., :d], kv[..., d:]
+        B, h, n = q.shape[:3]
+        s, total = tape.empty(B, h, n, R, W + R), tape.empty(B, h, n, R)
+        xp.matmul(q, k.swapaxes(-1, -2), out=s)
+        score, slope = dots(s, shares[:, :, :R]), dots(s, slopes[:, :, :R])
+        s += self._constants(s.dtype)[2][:R]
+        s[:, :, 0, :, :W] = -np.inf  # nothing stands before the text
+        s[..., 0] = score
+        s[:, :, 0, :W, 0] = -np.inf  # nothing has left the window
+        exponentials(s, q, k[..., W:, :], tape)  # a memory is an average of keys: no longer than they are
+        xp.matmul(s, constant(W + R, 1.0, s.dtype), out=total)
+        xp.reciprocal(total, out=total)
+        s *= total[..., None]
+        a = self._spread(tape.dropout(s, self.config.r_dropout, keep=True), shares, tape)
+        spoken = tape.empty(B, h, n, R, d)
+        xp.matmul(a, v, out=spoken)
+        self._by_head(o)[:, :, 0] = spoken.reshape(B, h, n * R, d)[:, :, :T]
+        tape.save(q, kv, shares, slopes, slope, s, a)
+
+    def _spread(self, a: Array, shares: Array, tape: Tape) -> Array:
+        """Weights of a block's rows when that of the memory, a[..., 0], is spread over what the memory is made of."""
+        out, R = tape.empty(*a.shape), self.R
+        xp.multiply(shares[:, :, :R, :R], a[..., :1], out=out[..., :R])
+        out[..., 1:R] += a[..., 1:R]
+        out[..., R:] = a[..., R:]
+        return out
 
     def _attend_backward(self, p: Weights, do: Array, qkv: Array, o: Array, tape: Tape, g: LayerGradients) -> Array:
+        if qkv.shape[1] <= self.W:
+            return super()._attend_backward(p, do, qkv, o, tape, g)
+        q, kv, shares, slopes, slope, s, a = tape.pop()
+        mask = tape.pop()
+        R, d = self.R, self.d
+        do = self._blocked(self._by_head(do)[:, :, 0], tape)
+        o = self._blocked(self._by_head(o)[:, :, 0], tape)
+        ds, dkv, part = tape.empty(*s.shape), tape.empty(*kv.shape), tape.empty(*q.shape)
         dqkv = tape.empty(*qkv.shape)
-        dqkv[...] = 0
-        (q, k, v), (dq, dk, dv) = self._heads(qkv), self._heads(dqkv)
-        q, k0, v0, dq, dk0, dv0 = (z[:, :, 0] for z in (q, k, v, dq, dk, dv))
-        do, o = self._by_head(do)[:, :, 0], self._by_head(o)[:, :, 0]
-        T, d, W = q.shape[2], self.d, self.W
-        delta = (do * o).sum(-1)
-        stack = []
-        for block in reversed(list(self._blocks(T))):
-            s, a = tape.pop()
-            stack.append((block, s, a, tape.pop()))
-        m = tape.pop()
-        dm: Array = xp.zeros(m.shape, m.dtype) if m is not None else None
-        for (first, start, end), s, a, mask in stack:
-            width, since = end - first, max(start, W)
-            here = do[:, :, start:end]
-            ds = tape.empty(*s.shape)
-            xp.matmul(here, v0[:, :, first:end].swapaxes(-1, -2), out=ds[..., :width])
-            ds[..., width] = 0
-            dv0[:, :, first:end] += a[..., :width].swapaxes(-1, -2) @ here
-            if since < end:
-                late, kept = slice(since - start, None), slice(since - W, end - W)
-                ds[:, :, late, width] = (here[:, :, late] * m[:, :, kept, d:]).sum(-1)
-                dm[:, :, kept, d:] += a[:, :, late, width, None] * here[:, :, late]
-            if mask is not None:
-                ds *= mask
-            ds -= delta[:, :, start:end, None]
-            ds *= s
-            xp.matmul(ds[..., :width], k0[:, :, first:end], out=dq[:, :, start:end])
-            dk0[:, :, first:end] += ds[..., :width].swapaxes(-1, -2) @ q[:, :, start:end]
-            if since < end:
-                weight = ds[:, :, late, width, None]
-                dq[:, :, since:end] += weight * m[:, :, kept, :d]
-                dm[:, :, kept, :d] += weight * q[:, :, since:end]
-        if m is not None:
-            self._memory_backward(p, dm, m, k, v, dk, dv, tape, g)
+        dq, dk, dv = (x[:, :, 0] for x in self._heads(dqkv))
+        xp.matmul(do, kv[..., d:].swapaxes(-1, -2), out=ds)
+        weight = s[..., 0] if mask is None else s[..., 0] * mask[..., 0]
+        dl = (dots(ds, slopes[:, :, :R]) * weight).sum((0, 2, 3))
+        ds[..., 0] = dots(ds, shares[:, :, :R])
+        if mask is not None:
+            ds *= mask
+        ds -= dots(do, o)[..., None]
+        ds *= s
+        dl += (slope * ds[..., 0]).sum((0, 2, 3))
+        ds = self._spread(ds, shares, tape)
+        xp.matmul(ds, kv[..., :d], out=part)
+        dq[...] = part.reshape(*part.shape[:2], -1, d)[:, :, : dq.shape[2]]
+        xp.matmul(ds.swapaxes(-1, -2), q, out=dkv[..., :d])
+        xp.matmul(a.swapaxes(-1, -2), do, out=dkv[..., d:])
+        g.add("memory_decay", dl + self._extended_backward(dkv, kv, dk, dv, shares, slopes, tape))
         return dqkv
 
     def state(self, batch: int) -> State:
@@ -197,7 +246,7 @@ class Rfa(Mha):
         t, W, d = state.position, state.k.shape[2], self.d
         slot = t % W
         if t >= W:
-            lam = self._decays(p, 1, self.dtype)[0][:, 0]  # (h, 1)
+            lam = self._rate(p, self.dtype)[:, None]
             state.m[...] *= lam
             state.m[..., :d] += (1 - lam) * state.k[:, :, slot]
             state.m[..., d:] += (1 - lam) * state.v[:, :, slot]
@@ -215,6 +264,10 @@ class Rfa(Mha):
             o += s[..., seen:] * state.m[:, :, None, d:]
         return o
 
+    def _rate(self, p: Weights, dtype: Any) -> Array:
+        """λ (h,)."""
+        return (1 / (1 + xp.exp(-p["memory_decay"].astype(np.float64)))).astype(dtype)
+
     def _fill(self, p: Weights, qkv: Array, state: State, tape: Tape) -> None:
         _, k, v = self._heads(qkv)
         T, W = k.shape[-2], state.k.shape[2]
@@ -222,4 +275,7 @@ class Rfa(Mha):
         for t in range(max(0, T - W), T):
             state.k[:, :, t % W], state.v[:, :, t % W] = k[:, :, 0, t], v[:, :, 0, t]
         if T > W:
-            state.m[...] = self._memory(p, k, v, tape)[:, :, -1]
+            shares, _ = self._shares(p, k.dtype)
+            last = (T - 1) % self.R  # the last query's place in its block
+            kv = self._extended(k[:, :, 0], v[:, :, 0], shares, tape)
+            state.m[...] = xp.matmul(shares[:, 0, last : last + 1], kv[:, :, -1])[:, :, 0]
