@@ -6,7 +6,6 @@ The worker comes here for the model and the vocabulary that such a run begins wi
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,7 +41,8 @@ class PromptError(TextError):
 
 @dataclass(frozen=True)
 class Base:
-    """The model that is fine-tuned. config: as the shapes of its file correct it. sha256: of its file."""
+    """The model that is fine-tuned. config: as the shapes of its file correct it, for this machine. sha256: of its
+    file. remarks: what has to be known of it."""
 
     workspace: Workspace
     guid: str
@@ -50,6 +50,7 @@ class Base:
     sha256: str
     config: Config
     tokenizer: Tokenizer
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -119,21 +120,12 @@ class Prepared:
 def open_base(reference: str, workspace: Workspace) -> Base:
     """The model with this GUID, start of a GUID or name ("baby": the one that ships), read whole.
 
-    It is looked at on the CPU, wherever it was trained. NotFound, FormatError.
+    NotFound, FormatError.
     """
-    from engine.model import Model
-
-    home, guid = library.locate(reference, workspace)
-    entry = home.entry(guid)
-    library.need_model(home, guid, entry)
-    name = runs.SHIPPED if home.root != workspace.root else entry.name or short(guid)
-    digest = model_sha256(home, guid)
-    config, tokenizer, arrays = library.read(home, guid)
-    model = Model.from_arrays(config.replace(c_device="cpu"), arrays, source=home.find("model", guid).name)
-    if len(tokenizer.vocab) != model.vocab_size:
-        raise FormatError(f"{home.find('tokenizer', guid).name} has {len(tokenizer.vocab)} symbols but the model has "
-                          f"{model.vocab_size}; they do not belong together.")
-    return Base(home, guid, name, digest, Config(model.config.replace(c_device=config.c_device).values), tokenizer)
+    baby = library.load(reference, workspace)
+    assert baby.workspace is not None  # of one that was loaded
+    digest = model_sha256(baby.workspace, baby.guid)
+    return Base(baby.workspace, baby.guid, baby.name, digest, Config(baby.config.values), baby.tokenizer, baby.remarks)
 
 
 def model_sha256(home: Workspace, guid: str) -> str:
@@ -231,8 +223,6 @@ def _defaults(base: Base, config: Config, changes: Mapping[str, Any], tokens: in
         chosen["n_steps"] = 0  # the passes decide
     if "s_warmup" not in given:
         chosen["s_warmup"] = "auto"
-    if config.c_device == "gpu" and "c_device" not in given and importlib.util.find_spec("cupy") is None:
-        chosen["c_device"] = "cpu"
     return {name: value for name, value in chosen.items() if value != config.values[name] or name == "r_learn"}
 
 

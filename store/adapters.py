@@ -61,7 +61,7 @@ def load(path: str | Path) -> Adapter:
     import numpy as np
 
     name = shown_path(Path(path).name)
-    arrays, meta = checkpoint.read(path, LIMIT, "adapter")
+    arrays, meta = checkpoint.read(path, LIMIT, "an adapter")
     if meta.get("babytui_adapter") != FORMAT:
         raise FormatError(f"{name} is not an adapter of this version; it may be a checkpoint.")
     for key, array in arrays.items():

@@ -49,12 +49,12 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str,
         file.write(header.replace(_NO_SUM.encode(), digest.hexdigest().encode(), 1))
 
 
-def read(path: str | Path, limit: int = LIMIT, what: str = "checkpoint",
+def read(path: str | Path, limit: int = LIMIT, what: str = "a checkpoint",
          ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays, in the order they were written, and the meta data. Every byte is verified.
 
-    NotFound; FormatError for a file that is torn, damaged, larger than `limit` bytes or not one of ours (`what` is the
-    word for ours).
+    what: what such a file is called. NotFound; FormatError for a file that is torn, damaged, larger than `limit` bytes
+    or not one of ours.
     """
     import numpy as np
 
@@ -64,7 +64,7 @@ def read(path: str | Path, limit: int = LIMIT, what: str = "checkpoint",
         try:
             length = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))[0]
             if length > min(_HEADER, size - 8):
-                raise FormatError(f"{name} is not a {what}, or it is cut off.")
+                raise FormatError(f"{name} is not {what}, or it is cut off.")
             header = file.read(length)
             table, meta, total = _parse(header, name, what)
             if total != size - 8 - length:
@@ -87,7 +87,7 @@ def read(path: str | Path, limit: int = LIMIT, what: str = "checkpoint",
         except OSError as error:
             raise explain(error, path, "read") from error
     if digest.hexdigest() != expected:
-        raise FormatError(f"{name} does not match its checksum; it is damaged, use an earlier {what}.")
+        raise FormatError(f"{name} does not match its checksum; it is damaged, use another copy or an earlier one.")
     return arrays, meta
 
 
@@ -127,7 +127,7 @@ def _parse(header: bytes, name: str, what: str) -> tuple[dict[str, Any], dict[st
     table = _object(header, name)
     about = table.get("__metadata__")
     if not isinstance(about, dict) or not isinstance(about.get("babytui"), str):
-        raise FormatError(f"{name} is not a {what} of a training run.")
+        raise FormatError(f"{name} is not {what} of a training run.")
     expected = about.get("sha256")
     if not isinstance(expected, str) or len(expected) != 64 or not expected.isascii() or expected == _NO_SUM:
         raise FormatError(f"{name} has no checksum; it is damaged.")

@@ -25,7 +25,7 @@ def run(arguments: Any) -> int:
     base = finetuning.open_base(arguments.guid, workspace)
     prepared = finetuning.prepare(base, workspace, arguments.input, changes=changes, adaptation=adaptation,
                                   name=arguments.name, prompt=arguments.prompt or "")
-    for note in prepared.notes:
+    for note in [*base.remarks, *prepared.notes]:
         out.say(note)
     _announce(prepared, out)
     started = finetuning.start(workspace, prepared, time_budget=arguments.time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,6 +64,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspac
     run = runs.start(workspace, Config.read(TINY), [text], name="tiny", prompt="The", steps=30)
     assert run.wait(60) == "finished", run.tail(5)
     yield workspace, run
+
+
+@pytest.fixture
+def nest(trained: tuple[Workspace, runs.Run], tmp_path: Path) -> Iterator[tuple[Workspace, str]]:
+    """A copy of that workspace to do something with, and the GUID of "tiny"."""
+    workspace, run = trained
+    shutil.copytree(workspace.root, tmp_path / "nest")
+    copy = Workspace(tmp_path / "nest")
+    yield copy, run.guid
+    for left in runs.all_runs(copy):  # by a test that failed
+        if left.alive:
+            left.command("stop")
 
 
 @pytest.fixture

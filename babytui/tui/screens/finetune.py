@@ -82,9 +82,10 @@ class FinetuneScreen(ModalScreen[None]):
             self.texts = texts
 
     class Costed(Message):
-        """A thread has worked out what this would be; or `error` in `field`."""
+        """A thread has worked out what this would be; or `error` in `field`. serial: of the question, None when it was
+        to be started."""
 
-        def __init__(self, serial: int, prepared: Prepared | None, error: str = "", field: str = ""):
+        def __init__(self, serial: int | None, prepared: Prepared | None, error: str = "", field: str = ""):
             super().__init__()
             self.serial, self.prepared, self.error, self.field = serial, prepared, error, field
 
@@ -208,7 +209,9 @@ class FinetuneScreen(ModalScreen[None]):
         in_thread(self, work, "cost", exclusive=True)
 
     def on_finetune_screen_costed(self, event: Costed) -> None:
-        if event.serial == self._serial:
+        if event.serial is None:
+            self._be_starting(False)
+        if event.serial in (None, self._serial):
             self._take(event.prepared, event.error, event.field)
 
     def _take(self, prepared: Prepared | None, error: str, where: str) -> None:
@@ -262,14 +265,14 @@ class FinetuneScreen(ModalScreen[None]):
             self.form.fields[error.field or "text"].focus()
             return
         self._serial += 1  # a cost that is still being worked out must not take an error away
-        serial, workspace, guid = self._serial, self.app.workspace, self._guid  # type: ignore[attr-defined]
+        workspace, guid = self.app.workspace, self._guid  # type: ignore[attr-defined]
         self._be_starting(True)
 
         def work() -> None:
             try:
                 self.post_message(self.Begun(backend.finetune(workspace, guid, wishes)))
             except backend.BabyError as error:
-                self.post_message(self.Costed(serial, None, str(error), _field_of(error)))
+                self.post_message(self.Costed(None, None, str(error), _field_of(error)))
 
         in_thread(self, work, "start")
 
@@ -318,7 +321,8 @@ def cost_lines(prepared: Prepared, width: int) -> list[Line]:
              ("text", f"{amount(prepared.tokens)} tokens, read {passes:.1f} times"),
              ("new symbols", prepared.symbols_list() or "none")]
     lines: list[Line] = [[(f"{name:<21}", "label"), (value, "value")] for name, value in facts]
-    return lines + (paragraph(prepared.warning(), width, "warn") if prepared.warning() else [])
+    warnings = [*prepared.base.remarks, *filter(None, [prepared.warning()])]
+    return lines + [line for text in warnings for line in paragraph(text, width, "warn")]
 
 
 def _patterns(text: str) -> tuple[str, ...]:
