@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,14 @@ class Row:
     def live(self) -> bool:
         """Whether something is being done with it."""
         return self.state in (TRAINING, MEASURING, "starting", "paused")
+
+
+def ordered(rows: Iterable[Row], by: str, reverse: bool = False) -> list[Row]:
+    """Those that are done, the best by column `by` first; then those that failed, live ones and the rest."""
+    rows = list(rows)
+    done = [row for row in rows if row.state == DONE]
+    others = sorted((row for row in rows if row.state != DONE), key=lambda row: (row.state != FAILED, not row.live))
+    return [*bakeoff_table.ordered(done, by, reverse, lambda row: row.values), *others]
 
 
 class Progress:
@@ -90,13 +99,6 @@ class Progress:
             row.state = status if not alive else WAITING
         row.share = watched.share(self.budget.seconds)
         row.values.update(watched.values)
-
-    def ordered(self, by: str, reverse: bool = False) -> list[Row]:
-        """The rows that are done, the best by column `by` first; then those that failed, live ones and the rest."""
-        rows = list(self.rows.values())
-        done = [row for row in rows if row.state == DONE]
-        others = sorted((row for row in rows if row.state != DONE), key=lambda row: (row.state != FAILED, not row.live))
-        return [*bakeoff_table.ordered(done, by, reverse, lambda row: row.values), *others]
 
     @property
     def done(self) -> int:

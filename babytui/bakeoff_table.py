@@ -51,16 +51,16 @@ def _one(value: float) -> str:
 
 
 COLUMNS = (
-    Column("validation_loss", "val", "nats/token", "mean cross entropy over the whole held-back text", loss),
-    Column("perplexity", "ppl", "", "e to the validation loss: as unsure as if it chose among so many tokens", _two),
-    Column("train_loss", "train", "nats/token", "mean loss of the last twentieth of the run", loss),
-    Column("tokens_per_second", "tok/s", "tokens/s", "trained per second, evaluations not counted", amount, "high"),
+    Column("validation_loss", "val", "nats/token", "mean cross entropy of the held-back text", loss),
+    Column("perplexity", "ppl", "", "as unsure as if it chose among so many tokens", _two),
+    Column("train_loss", "train", "nats/token", "mean loss of the last twentieth", loss),
+    Column("tokens_per_second", "tok/s", "tokens/s", "trained per second, evaluations left out", amount, "high"),
     Column("generation_tokens_per_second", "gen/s", "tokens/s",
-           "written per second, one reply, with the cache, over the whole context; median", amount, "high"),
+           "written per second with the cache, median", amount, "high"),
     Column("parameters", "params", "", "numbers in the model", amount),
-    Column("cache_bytes_per_token", "B/tok", "B/token", "decode state of a full context, for each of its tokens",
+    Column("cache_bytes_per_token", "B/tok", "B/token", "decode state of a full context, per token",
            amount),
-    Column("state_bytes", "state", "B", "decode state of a full context; for some the same at any length", amount),
+    Column("state_bytes", "state", "B", "decode state of a full context", amount),
     Column("steps", "steps", "", "optimizer steps", amount, ""),
     Column("tokens", "tokens", "", "tokens trained on", amount, ""),
     Column("seconds", "time", "s", "training time", _one),

@@ -9,7 +9,7 @@ from typing import Any
 
 from babytui import bakeoff, runs, workspace_choice
 from babytui import bakeoff_table as table
-from babytui.bakeoff_progress import DONE, FAILED, Progress, Row
+from babytui.bakeoff_progress import DONE, FAILED, Progress, Row, ordered
 from babytui.cli.bakeoff_live import LiveTable, screen
 from babytui.cli.output import Output, columns, date, seconds, size
 from babytui.cli.output import table as aligned
@@ -212,7 +212,7 @@ def show(arguments: Any, found: bakeoff.BakeOff | None = None) -> int:
 def _deliver(progress: Progress, arguments: Any, by: str) -> None:
     """The table to standard output as text, JSON or CSV, and to the file of --csv."""
     out: Output = arguments.out
-    rows = progress.ordered(by)
+    rows = ordered(progress.rows.values(), by)
     values = [row.values for row in rows]
     if arguments.csv and arguments.csv != "-":
         path = Path(arguments.csv).expanduser()

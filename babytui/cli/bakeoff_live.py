@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from babytui import bakeoff_table as table
-from babytui.bakeoff_progress import DONE, FAILED, Progress, Row
+from babytui.bakeoff_progress import DONE, FAILED, Progress, Row, ordered
 from babytui.cli.output import Output, count, loss, seconds
 from babytui.visible import visible
 
@@ -65,7 +65,7 @@ class LiveTable:
 
 def screen(progress: Progress, by: str, width: int, height: int) -> list[Line]:
     """What a window of this size shows of a bake-off: where it stands, the table, and what is being done."""
-    shown, gaps = window(progress.ordered(by), max(3, height - 4))
+    shown, gaps = window(ordered(progress.rows.values(), by), max(3, height - 4))
     table_lines = table.lines([row.values for row in shown], width - 1, [row.text for row in shown])
     body: list[Line] = [(visible(line, newlines=False), _colour(row))
                         for line, row in zip(table_lines[1:], shown, strict=True)]

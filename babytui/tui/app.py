@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, TextArea
 
 from babytui.tui.screens.playground import PlaygroundScreen
@@ -73,7 +73,7 @@ class PlaygroundApp(App[int]):
     def action_keys(self) -> None:
         from babytui.tui.screens.keys import keys_screen
 
-        if self.screen is self.playground:
+        if not isinstance(self.screen, ModalScreen):
             self.push_screen(keys_screen(self.playground))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import BabyError, NotFound
 
 if TYPE_CHECKING:
+    from babytui.bakeoff import Draft
+    from babytui.bakeoff_progress import Progress
     from babytui.finetuning import Base, Prepared
     from babytui.library import Baby
     from babytui.runs import Run
+    from babytui.tui.screens.bakeoff_form import BakeOffWishes
     from babytui.tui.screens.finetune import Wishes
     from engine.config import Config
     from engine.estimate import Estimate
@@ -196,6 +199,59 @@ def command(run: Run, name: str) -> str:
     except (BabyError, OSError) as error:
         return str(error)
     return ""
+
+
+# --- bake-offs ------------------------------------------------------------------------------------
+
+def bakeoffs(workspace: Workspace) -> list[tuple[str, str]]:
+    """GUID and description of every bake-off, newest first."""
+    from babytui import bakeoff
+    from babytui.bakeoff_progress import Progress
+
+    found = []
+    for one in bakeoff.all_bakeoffs(workspace):
+        progress = Progress(one)
+        progress.look()
+        made = time.strftime("%d %b %H:%M", time.localtime(progress.plan.get("created") or 0))
+        found.append((one.guid, f"{one.name} · {progress.status} · {progress.done}/{len(progress.rows)} · "
+                                f"{progress.budget} · {progress.plan.get('dataset')} · {made}"))
+    return found
+
+
+def open_bakeoff(workspace: Workspace, reference: str = "last") -> Progress | None:
+    """How a bake-off stands (the newest that is at work, else the newest); None without any."""
+    from babytui import bakeoff
+    from babytui.bakeoff_progress import Progress
+
+    try:
+        return Progress(bakeoff.find(workspace, reference))
+    except NotFound:
+        if reference == "last":
+            return None
+        raise
+
+
+def draft_bakeoff(workspace: Workspace, values: Mapping[str, Any], wishes: BakeOffWishes) -> Draft:
+    """The bake-off that a form asks for, with the other form's parameters. BabyError."""
+    from babytui import bakeoff
+    from engine.config import Config
+
+    chosen = [bakeoff.Architecture(attention, network, order) for attention in wishes.attentions
+              for network in wishes.networks
+              for order in (("pre", "post") if wishes.sequence == "both" else (wishes.sequence,))]
+    return bakeoff.draft(workspace, Config(dict(values)), chosen, _names(wishes.text),
+                         budget=bakeoff.Budget(wishes.kind, wishes.amount), name=wishes.name or None, jobs=wishes.jobs)
+
+
+def export_bakeoff(progress: Progress, rows: list[Mapping[str, Any]]) -> list[Path]:
+    """Writes its table as CSV and JSON into its folder."""
+    from babytui import bakeoff_table
+    from store import atomic
+
+    paths = [progress.bakeoff.dir / "table.csv", progress.bakeoff.dir / "table.json"]
+    atomic.write_bytes(paths[0], bakeoff_table.as_csv(rows).encode())
+    atomic.write_json(paths[1], bakeoff_table.exported(rows))
+    return paths
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ def _doers(app: PlaygroundApp) -> dict[str, Callable[[], None]]:
         "estimate": lambda: screen.action_show("config"),
         "inputs list": lambda: _output(app, ["inputs", "list"]),
         "runs": lambda: _output(app, ["runs"]),
+        "bakeoff": screen.action_bakeoff,
+        "bakeoff list": lambda: _output(app, ["bakeoff", "list"]),
         "doctor": lambda: _output(app, ["doctor"]),
         "attach": models.action_watch,
         "pause": lambda: training.action_command("pause"),

@@ -9,6 +9,7 @@ from textual.dom import DOMNode
 from textual.keys import format_key
 
 from babytui.tui.panes.base import Pane
+from babytui.tui.screens.bakeoff import BakeOffScreen
 from babytui.tui.screens.text import TextScreen
 from babytui.tui.widgets.lines import Line
 
@@ -26,13 +27,18 @@ def keys_screen(playground: PlaygroundScreen) -> TextScreen:
     extra = {"config": _FIELDS, "chat": _CHAT, "models": (("Enter", "what is known about it"),)}
     for pane in playground.query(Pane):
         lines += _section(pane.title, [*_of(pane), *extra.get(pane.id or "", ())])
+    lines += _section("Bake-off", _of_class(BakeOffScreen))
     return TextScreen("All keys", lines)
 
 
 def _of(node: DOMNode) -> list[tuple[str, str]]:
     """The keys of one node with what they do; bindings of one action in one line."""
+    return _of_class(type(node))
+
+
+def _of_class(kind: type[DOMNode]) -> list[tuple[str, str]]:
     found: dict[str, list[str]] = {}
-    for cls in type(node).__mro__:
+    for cls in kind.__mro__:
         if not cls.__module__.startswith("babytui."):
             continue
         for binding in cls.__dict__.get("BINDINGS", ()):

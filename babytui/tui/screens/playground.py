@@ -39,8 +39,8 @@ PANES: tuple[type[Pane], ...] = (ConfigPane, TrainingPane, ModelsPane, ChatPane)
 NAMES = ("config", "training", "models", "chat")
 SMALLEST = (60, 18)
 ALL_FROM = (120, 24)  # the smallest size that shows all panes
-HINTS = (("^Q", "quit"), ("F9", "train"), ("F6", "zoom"), ("^P", "commands"), ("F1", "keys"), ("^C", "copy"),
-         ("^Z", "suspend"), ("Tab", "next"), ("1-4", "panes"))
+HINTS = (("^Q", "quit"), ("F9", "train"), ("F6", "zoom"), ("^P", "commands"), ("F1", "keys"), ("F10", "bake-off"),
+         ("^C", "copy"), ("^Z", "suspend"), ("Tab", "next"), ("1-4", "panes"))
 
 
 class PlaygroundScreen(Screen[None]):
@@ -61,6 +61,7 @@ class PlaygroundScreen(Screen[None]):
         Binding("f6,ctrl+f", "maximise", "Maximise the pane, and back", priority=True),
         Binding("z", "maximise", "Maximise the pane, and back", show=False),
         Binding("f9,ctrl+t", "train", "Train with the form's values", priority=True),
+        Binding("f10,ctrl+b", "bakeoff", "Bake-off: many architectures compared", priority=True),
         Binding("q", "app.quit", "Quit; runs go on", show=False),
     ]
 
@@ -157,6 +158,13 @@ class PlaygroundScreen(Screen[None]):
 
     def action_train(self) -> None:
         self.config.ask_to_train()
+
+    def action_bakeoff(self) -> None:
+        """The bake-off at work, else the last one, else the form of a new one."""
+        from babytui.tui.screens.bakeoff import BakeOffScreen
+
+        if self.ready and self.app.screen is self:
+            self.app.push_screen(BakeOffScreen())
 
     @on(TopBar.Picked)
     def _picked(self, event: TopBar.Picked) -> None:
