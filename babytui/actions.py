@@ -175,8 +175,9 @@ _INFERENCE = (
 _FINETUNING = (
     "The model stays as it is; the new one is called GUID_finetuned, or has a GUID of its own when that exists or GUID "
     "is a fine-tuned model itself. New symbols of the text are appended to its vocabulary. Parameters start from those "
-    "of the model, and those that make its shape stay; unless --set says otherwise, r_learn is {rate} of the model's "
-    "({lora} with --lora), n_steps makes {epochs} passes over the text ({low} to {high} steps), and s_warmup is auto.")
+    "of the model, and those that make its shape stay; unless --set says otherwise, r_learn is a third of the model's "
+    "(three times it with --lora), n_steps makes 3 passes over the text (30 to 1000 steps), and s_warmup is auto. "
+    "Standard output gets the GUID, everything else goes to standard error.")
 _CLI = "babytui.cli."
 ACTIONS: tuple[Action, ...] = (
     Action("train", "train a model and watch it learn", _CLI + "train:run", _TRAIN, key="f9,ctrl+t",

@@ -153,7 +153,6 @@ def prepare_finetuning(workspace: Workspace, guid: str, wishes: Wishes) -> Prepa
     from engine.adaptation import Adaptation
 
     home, whole = library.locate(guid, workspace)
-    library.need_model(home, whole, home.entry(whole))
     stamp = home.find("model", whole).stat()
     key = (home.root, whole, stamp.st_mtime_ns, stamp.st_size)
     base = _bases.get(key)

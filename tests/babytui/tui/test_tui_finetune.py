@@ -43,7 +43,7 @@ async def test_from_the_table_to_the_curve(playground: Any, until: Any, model: s
         assert "all trained" in said(screen) and "none" in said(screen).splitlines()[-1]
         fields = screen.form.fields
         assert fields["text"].value == "cats" and fields["name"].placeholder == "kitten-cats"
-        assert 100 <= int(fields["n_steps"].placeholder) <= 1000 and float(fields["r_learn"].placeholder) > 0
+        assert 30 <= int(fields["n_steps"].placeholder) <= 1000 and float(fields["r_learn"].placeholder) > 0
         await go_to(screen, pilot, "rank")
         await pilot.press("plus", "plus")
         await go_to(screen, pilot, "target")
