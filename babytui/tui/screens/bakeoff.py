@@ -2,59 +2,35 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len
-from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.coordinate import Coordinate
-from textual.geometry import Region
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable
 
 from babytui import bakeoff_table as table
-from babytui.bakeoff_progress import DONE, FAILED, Row, ordered
+from babytui.bakeoff_progress import DONE, FAILED, Row
 from babytui.tui import backend
 from babytui.tui.axis import clock, size
+from babytui.tui.bakeoff_feed import Follower, Looked
 from babytui.tui.messages import ChatAsked, Failed, ModelsChanged, WatchAsked
 from babytui.tui.threads import in_thread
 from babytui.tui.widgets.lines import Line, Lines
+from babytui.tui.widgets.results import Results
 from babytui.visible import visible
 
 if TYPE_CHECKING:
     from babytui.bakeoff import BakeOff
     from babytui.bakeoff_progress import Progress
 
-COLUMNS = ("model", *table.BY_KEY, "run")
-TITLES = {"model": "model", "run": "run", **{column.key: column.title for column in table.COLUMNS}}
 KEYS = (("n", "new"), ("l", "earlier"), ("⏎", "info"), ("c", "chat"), ("w", "watch"), ("o", "sort"), ("O", "turn"),
         ("x", "export"), ("s", "stop"), ("r", "resume"), ("d", "delete"), ("Esc", "back"))
-PERIOD, IDLE_PERIOD = 0.5, 2.0  # seconds between two looks at one that is at work, and at one that is not
 EMPTY = "There is no bake-off yet; n starts one."
-
-
-class Table(DataTable[Text]):
-    """A table in which a changed cell repaints itself and nothing else."""
-
-    _quiet = False
-
-    def change(self, row: str, column: str, value: Text) -> None:
-        """Shows another text of the same width in this cell."""
-        self._quiet = True
-        self.update_cell(row, column, value)
-        self._quiet = False
-        self.refresh_coordinate(Coordinate(self.get_row_index(row), self.get_column_index(column)))
-
-    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Table:
-        if self._quiet and not layout and not recompose:
-            return self
-        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
 
 class BakeOffScreen(Screen[None]):
@@ -85,13 +61,6 @@ class BakeOffScreen(Screen[None]):
             super().__init__()
             self.progress = progress
 
-    class Looked(Message):
-        """A thread has looked at it: its rows, how it stands, and seconds left."""
-
-        def __init__(self, serial: int, rows: list[Row], status: str, left: float | None):
-            super().__init__()
-            self.serial, self.rows, self.status, self.left = serial, rows, status, left
-
     class Listed(Message):
         """A thread has listed the bake-offs."""
 
@@ -119,24 +88,20 @@ class BakeOffScreen(Screen[None]):
         self.rows: list[Row] = []
         self.status = ""
         self._left: float | None = None
-        self._shown: list[Row] = []
-        self._drawn: dict[str, tuple[str, ...]] = {}
-        self._widths: dict[str, int] = {}
-        self._sort, self._reverse = "validation_loss", False
         self._follower: Follower | None = None
         self._serial = 0
         self._asked = False  # whether a new one was offered because there was none
 
     def compose(self) -> ComposeResult:
         yield Lines([[("bake-off", "strong")]], id="bakeoff-head")
-        yield Table(cursor_type="row", zebra_stripes=False, cell_padding=1, id="bakeoff-table")
+        yield Results(id="bakeoff-table")
         yield Lines(id="bakeoff-words")
         yield Lines(id="bakeoff-now")
         yield Lines(id="bakeoff-keys")
 
     @property
-    def table(self) -> Table:
-        return self.query_one(Table)
+    def table(self) -> Results:
+        return self.query_one(Results)
 
     @property
     def workspace(self) -> Any:
@@ -175,7 +140,8 @@ class BakeOffScreen(Screen[None]):
             self._asked = True
             self.action_new()
 
-    def on_bake_off_screen_looked(self, event: Looked) -> None:
+    @on(Looked)
+    def _looked(self, event: Looked) -> None:
         if event.serial == self._serial:
             self.rows, self.status, self._left = event.rows, event.status, event.left
             self._draw()
@@ -220,44 +186,8 @@ class BakeOffScreen(Screen[None]):
     # --- the table --------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        """Brings everything up to date with as few changes as possible."""
-        rows = ordered(self.rows, self._sort, self._reverse)
-        texts = {row.architecture.label: row_cells(row) for row in rows}
-        scrolled = len(rows) >= self.table.size.height  # the heading takes a line
-        widths = fitting(list(texts.values()), self.table.outer_size.width - scrolled) if rows else {}
-        cells = {name: tuple(found[column] for column in widths) for name, found in texts.items()}
-        if list(cells) == list(self._drawn) and widths == self._widths:
-            for name, found in cells.items():
-                for column, old, new in zip(widths, self._drawn[name], found, strict=True):
-                    if old != new:
-                        self.table.change(name, column, _cell(column, new))
-        else:
-            self._rebuild(cells, widths)
-        self._drawn, self._shown = cells, rows
+        self.table.show(self.rows)
         self._show_lines()
-
-    def _rebuild(self, cells: dict[str, tuple[str, ...]], widths: dict[str, int]) -> None:
-        chosen, at = self.chosen, self.table.cursor_row
-        same = list(widths.items()) == list(self._widths.items()) and self.table.ordered_columns
-        roomy = sum(widths.values()) + 4 * len(widths) < self.table.outer_size.width
-        self.table.cell_padding = 2 if roomy else 1
-        self._widths = widths
-        self.table.clear(columns=not same)
-        if not same:
-            for name, width in widths.items():
-                self.table.add_column(self._heading(name), key=name, width=width)
-        for name, found in cells.items():
-            self.table.add_row(*(_cell(c, t) for c, t in zip(widths, found, strict=True)), key=name)
-        names = list(cells)
-        mine = chosen.architecture.label if chosen else ""
-        if names:
-            self.table.move_cursor(row=names.index(mine) if mine in names else max(0, min(at, len(names) - 1)),
-                                   animate=False)
-
-    def _heading(self, name: str) -> Text:
-        sorted_by = "architecture" if name == "model" else name
-        mark = ("▼" if self._reverse else "▲") if sorted_by == self._sort else ""
-        return Text(f"{TITLES[name]}{mark}", justify="left" if name in ("model", "run") else "right")
 
     def _show_lines(self) -> None:
         self.query_one("#bakeoff-head", Lines).show(self._head)
@@ -289,9 +219,9 @@ class BakeOffScreen(Screen[None]):
         row = self.chosen
         if row is not None and row.values.get("error"):
             return [[(f"{row.architecture.label}: {visible(str(row.values['error']), newlines=False)}", "bad")]]
-        if self._sort == "architecture" or not self.rows:
+        if self.table.sorted_by == "architecture" or not self.rows:
             return [[]]
-        column = table.BY_KEY[self._sort]
+        column = table.BY_KEY[self.table.sorted_by]
         unit = f" ({column.unit})" if column.unit else ""
         return [[(column.title, "strong"), (f"  {column.help}{unit}", "label")]]
 
@@ -319,8 +249,7 @@ class BakeOffScreen(Screen[None]):
     @property
     def chosen(self) -> Row | None:
         """The row under the cursor."""
-        at = self.table.cursor_row
-        return self._shown[at] if 0 <= at < len(self._shown) else None
+        return self.table.chosen
 
     @on(DataTable.RowHighlighted)
     def _moved(self, event: DataTable.RowHighlighted) -> None:
@@ -330,24 +259,16 @@ class BakeOffScreen(Screen[None]):
     @on(DataTable.HeaderSelected)
     def _header(self, event: DataTable.HeaderSelected) -> None:
         event.stop()
-        name = "architecture" if event.column_key.value == "model" else str(event.column_key.value)
-        if name in table.SORTS:
-            self._reverse = not self._reverse if name == self._sort else False
-            self._resort(name)
+        self.table.sort_by_heading(str(event.column_key.value))
+        self._show_lines()
 
     def action_sort(self) -> None:
-        there = [name for name in table.SORTS if name == "architecture" or name in self._widths] or list(table.SORTS)
-        at = there.index(self._sort) if self._sort in there else -1
-        self._reverse = False
-        self._resort(there[(at + 1) % len(there)])
+        self.table.sort_next()
+        self._show_lines()
 
     def action_turn(self) -> None:
-        self._reverse = not self._reverse
-        self._resort(self._sort)
-
-    def _resort(self, name: str) -> None:
-        self._sort, self._widths = name, {}
-        self._draw()
+        self.table.turn()
+        self._show_lines()
 
     def action_cursor(self, by: int) -> None:
         self.table.move_cursor(row=self.table.cursor_row + by)
@@ -414,7 +335,7 @@ class BakeOffScreen(Screen[None]):
         self._do(work)
 
     def action_export(self) -> None:
-        progress, values = self.progress, [row.values for row in self._shown]
+        progress, values = self.progress, [row.values for row in self.table.shown]
 
         def work(_bakeoff: BakeOff) -> str:
             assert progress is not None
@@ -466,59 +387,6 @@ class BakeOffScreen(Screen[None]):
         self.dismiss()
 
 
-class Follower:
-    """Looks at a bake-off again and again, in a thread; tells what changed, and nothing before the last was taken."""
-
-    def __init__(self, progress: Progress, serial: int, post: Callable[[Message], Any]):
-        self._progress, self._serial, self._post = progress, serial, post
-        self._stopped, self._wanted = threading.Event(), threading.Event()
-        self._wanted.set()
-
-    def stop(self) -> None:
-        """Ends the thread soon."""
-        self._stopped.set()
-        self._wanted.set()
-
-    def taken(self) -> None:
-        """The last message was dealt with; the next may come."""
-        self._wanted.set()
-
-    def follow(self) -> None:
-        """Runs in a thread."""
-        before: Any = None
-        while not self._stopped.is_set():
-            rows = [replace(row, values=dict(row.values)) for row in self._progress.look()]
-            left, status = self._progress.left(), self._progress.status
-            now = (rows, status, left and round(left))
-            if now != before:
-                before = now
-                self._wanted.wait()
-                if self._stopped.is_set():
-                    return
-                self._wanted.clear()
-                self._post(BakeOffScreen.Looked(self._serial, rows, status, left))
-            self._stopped.wait(PERIOD if status in ("running", "stopping", "starting") else IDLE_PERIOD)
-
-
-def row_cells(row: Row) -> dict[str, str]:
-    """The texts of a row by column."""
-    return {"model": row.architecture.label, **{column.key: table.cell(column, row.values) for column in table.COLUMNS},
-            "run": "" if row.state == DONE else row.text}
-
-
-def fitting(rows: Sequence[Mapping[str, str]], width: int) -> dict[str, int]:
-    """The columns that fit into `width` cells with these texts, and how wide each is."""
-    widths = {name: max([cell_len(TITLES[name]) + (name != "run"), *(cell_len(row[name]) for row in rows)])
-              for name in COLUMNS if name != "run" or any(row["run"] for row in rows)}
-    if "run" in widths:
-        widths["run"] = max(widths["run"], len("training 100%"))  # so that nothing moves while one is trained
-    for name in table.DROPPED:
-        if sum(widths.values()) + 2 * len(widths) <= width:
-            break
-        widths.pop(name, None)
-    return widths
-
-
 def count(number: Any, noun: str) -> str:
     """1 layer, 4 layers."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -536,9 +404,3 @@ def key_lines(width: int) -> list[Line]:
         lines[-1] += [*([("  ", "text")] if lines[-1] else []), (key, "key"), (f" {text}", "label")]
         used += 2 + need
     return lines
-
-
-def _cell(column: str, text: str) -> Text:
-    style = {"training": "bold green", "measuring": "bold green", "failed": "red", "died": "red",
-             "paused": "yellow", "waiting": "dim"}.get(text.split(" ")[0], "") if column == "run" else ""
-    return Text(text, style=style, justify="left" if column in ("model", "run") else "right")

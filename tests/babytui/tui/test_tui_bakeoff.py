@@ -17,10 +17,11 @@ from textual.widgets import Button
 from babytui import bakeoff
 from babytui.bakeoff import BakeOff, Budget, architectures
 from babytui.cli import parser
-from babytui.tui.screens.bakeoff import BakeOffScreen, fitting, key_lines, row_cells
+from babytui.tui.screens.bakeoff import BakeOffScreen, key_lines
 from babytui.tui.screens.bakeoff_form import BakeOffForm
 from babytui.tui.widgets.checklist import Checklist
 from babytui.tui.widgets.lines import Lines
+from babytui.tui.widgets.results import fitting, row_cells
 from engine import registry
 from engine.config import Config
 from store import journal
@@ -63,7 +64,7 @@ def plain(screen: Any, name: str) -> str:
 
 
 def names(screen: BakeOffScreen) -> list[str]:
-    return [row.architecture.label for row in screen._shown]
+    return [row.architecture.label for row in screen.table.shown]
 
 
 def told(app: Any, text: str) -> bool:
@@ -109,7 +110,7 @@ async def test_from_the_form_to_the_trash(playground: Any, until: Any, workspace
         await pilot.press("O")
         assert names(screen) == best[::-1]
         await pilot.press("o", "o", "o")
-        assert screen._sort == "tokens_per_second" and "tok/s" in plain(screen, "words")
+        assert screen.table.sorted_by == "tokens_per_second" and "tok/s" in plain(screen, "words")
         assert names(screen) == sorted(values, key=lambda name: -values[name]["tokens_per_second"])
         await pilot.press("x")
         await until(pilot, lambda: told(app, "table.csv and table.json"))
@@ -163,7 +164,7 @@ def check_inside(screen: Any, width: int, height: int) -> None:
 async def test_chat_and_watch_go_to_the_playground(playground: Any, until: Any, done: BakeOff) -> None:
     async with playground(80, 24) as (app, pilot):
         screen = await opened(app, pilot, until)
-        guid = screen._shown[0].values["guid"]
+        guid = screen.table.shown[0].values["guid"]
         await pilot.press("c")
         await until(pilot, lambda: app.playground.chat.guid == guid)
         assert app.screen is app.playground and app.playground.current == "chat"
