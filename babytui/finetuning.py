@@ -32,6 +32,7 @@ LORA_RATE = 3.0  # the same with low-rank adapters
 EPOCHS = 3  # passes over the text
 FEWEST, MOST = 30, 1000  # steps
 SHOWN_SYMBOLS = 16
+_TOLD = 200  # characters of one fact that a file tells
 VOCABULARY = {"wte_weight": 0, "lm_head_weight": 1, "lm_head_bias": 0}  # tensors and the axis of their symbols
 
 
@@ -269,7 +270,7 @@ def told(entry: Entry) -> list[tuple[str, str]]:
         rows.append(("loss before", f"{first[2]:.3f}"))
     rows += [("adapters", path.name) for path in entry.files if path.suffix == ".safetensors"
              and path.name.startswith("adapter_")]
-    return [(what, visible(value, newlines=False)) for what, value in rows if value]
+    return [(what, visible(value[:_TOLD], newlines=False)) for what, value in rows if value]
 
 
 # --- in the worker ---------------------------------------------------------------------------------------------------

@@ -47,6 +47,8 @@ def test_base_and_adapter_are_the_merged_model(tuned):
     assert len(whole.tokenizer.vocab) > len(base.tokenizer.vocab)
     assert not np.allclose(whole.params["block_0_mha_q_weight"], base.params["block_0_mha_q_weight"], atol=1e-4)
     assert np.array_equal(whole.params["block_0_mlp_proj_up_weight"], base.params["block_0_mlp_proj_up_weight"])
+    told, planned = workspace.entry("clever").base, tuned[1].plan
+    assert told["trained_parameters"] == planned["trained_parameters"] and told["rank"] == 2 and told["alpha"] == 3
     kept = adapters.load(path)
     assert kept.scale == 1.5 and kept.meta["rank"] == 2 and kept.meta["target"][0] == "*_mha_*_weight"
     assert kept.base_guid == base.guid and kept.meta["base"]["name"] == "tiny"

@@ -18,13 +18,13 @@ class RunView:
 
     guid: str = ""
     name: str = ""
-    base: str = ""
     status: str = ""
     steps: int = 0
     step: Mapping[str, Any] = field(default_factory=dict)
     validation: float | None = None
     best: float | None = None
     end: Mapping[str, Any] | None = None
+    base: str = ""
 
     @property
     def title(self) -> str:

@@ -301,12 +301,14 @@ class FinetuneScreen(ModalScreen[None]):
         except ConfigError as error:
             self._take(None, str(error), error.field or "")
             return
+        workspace = self.app.workspace  # type: ignore[attr-defined]
+        text = str(workspace.inputs) if wishes.text == backend.ALL_TEXTS else wishes.text
         line = actions.command_line("finetune", {
-            "guid": self._guid, "input": [wishes.text] if wishes.text else [],
+            "guid": self._guid, "input": [text] if text else [],
             "set": {name: shown_value(value) for name, value in wishes.changes.items() if name != "n_steps"},
             "steps": wishes.changes.get("n_steps"), "name": wishes.name or None, "prompt": wishes.prompt or None,
             "freeze": list(wishes.freeze), "lora": wishes.rank or None, "target": list(wishes.target),
-        }, workspace=str(self.app.workspace.root))  # type: ignore[attr-defined]
+        }, workspace=str(workspace.root))
         self.app.copy_to_clipboard(line)
         self.app.notify(line, title="Copied", markup=False, timeout=8)
 
