@@ -43,7 +43,8 @@ class PromptError(TextError):
 @dataclass(frozen=True)
 class Base:
     """The model that is fine-tuned. config: as the shapes of its file correct it, for this machine. sha256: of its
-    file. remarks: what has to be known of it."""
+    file. rate: the r_learn that it was trained with from nothing, which fine-tuning of fine-tuning must not lower again
+    and again. remarks: what has to be known of it."""
 
     workspace: Workspace
     guid: str
@@ -51,6 +52,7 @@ class Base:
     sha256: str
     config: Config
     tokenizer: Tokenizer
+    rate: float
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -126,7 +128,14 @@ def open_base(reference: str, workspace: Workspace) -> Base:
     baby = library.load(reference, workspace)
     assert baby.workspace is not None  # of one that was loaded
     digest = model_sha256(baby.workspace, baby.guid)
-    return Base(baby.workspace, baby.guid, baby.name, digest, Config(baby.config.values), baby.tokenizer, baby.remarks)
+    about = baby.config.extra.get("babytui_base")
+    rate = about.get("r_learn") if isinstance(about, dict) else None
+    try:
+        rate = PARAMETERS["r_learn"].coerce(baby.config.r_learn if rate is None else rate)
+    except ConfigError:
+        rate = baby.config.r_learn
+    return Base(baby.workspace, baby.guid, baby.name, digest, Config(baby.config.values), baby.tokenizer, rate,
+                baby.remarks)
 
 
 def model_sha256(home: Workspace, guid: str) -> str:
@@ -215,7 +224,7 @@ def _defaults(base: Base, config: Config, changes: Mapping[str, Any], tokens: in
     given = {ALIASES.get(name, name) for name in changes}
     chosen: dict[str, Any] = {}
     if "r_learn" not in given:
-        chosen["r_learn"] = float(f"{base.config.r_learn * (LORA_RATE if lora else RATE):.2g}")
+        chosen["r_learn"] = float(f"{min(base.rate * (LORA_RATE if lora else RATE), 10):.2g}")
     if not given & {"n_steps", "n_epochs"}:
         whole = data.steps(data.train_tokens(tokens, config),
                            config.replace(n_steps=0, n_epochs=EPOCHS, s_stride="auto"))
@@ -234,7 +243,8 @@ def start(workspace: Workspace, prepared: Prepared, *, time_budget: float | None
         "name": prepared.name,
         "texts": [str(path) for path in prepared.paths], "notes": prepared.notes, "dataset": prepared.dataset,
         "prompt": prepared.prompt, "time_budget": time_budget,
-        "base": {"guid": base.guid, "name": base.name, "sha256": base.sha256, "workspace": str(base.workspace.root)},
+        "base": {"guid": base.guid, "name": base.name, "sha256": base.sha256, "r_learn": base.rate,
+                 "workspace": str(base.workspace.root)},
         "adaptation": prepared.adaptation.to_dict(), "trained_parameters": prepared.estimate.trained_parameters,
     }
     return runs.begin(workspace, prepared.config, prepared.vocab_size, plan, target_guid(workspace, base.guid))
@@ -299,7 +309,7 @@ def newborn(plan: Mapping[str, Any], config: Config, text: str) -> tuple[Model, 
 
 def record(plan: Mapping[str, Any], model: Model) -> dict[str, Any]:
     """What config and report say under babytui_base: which model it was made from, and what of it was trained."""
-    about = {key: plan["base"][key] for key in ("guid", "name", "sha256")}
+    about = {key: plan["base"][key] for key in ("guid", "name", "sha256", "r_learn")}
     return {**about, **plan["adaptation"], "trained_parameters": model.n_trained}
 
 

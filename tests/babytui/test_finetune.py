@@ -124,6 +124,7 @@ def test_nothing_is_ever_overwritten(nest, known):
     before = contents(workspace)
     second = done(babytui.finetune("tiny", **tune, prompt="The"))
     third = done(babytui.finetune(short(first.guid), **tune))
+    assert third.plan["config"]["r_learn"] == second.plan["config"]["r_learn"]  # not lower every time
     for run, base in ((second, guid), (third, first.guid)):
         assert run.guid.endswith("_finetuned") and not run.guid.startswith(guid)
         assert workspace.entry(run.guid).base["guid"] == base and workspace.entry(run.guid).has_model
