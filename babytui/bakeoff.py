@@ -18,7 +18,7 @@ import difflib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ import orjson
 
 from babytui import bakeoff_table, runs
 from engine import registry
-from engine.config import Config, shown
+from engine.config import PARAMETERS, PRESETS, Config, shown
 from engine.errors import BabyError, ConfigError, NotFound, RunError, UsageError
 from store import atomic, journal, trash
 from store.lock import Lock
@@ -40,6 +40,7 @@ SEQUENCES = ("pre", "post", "both")
 MOST_STEPS = 10**9  # of a run that ends with its time
 MOST_JOBS = 64
 LONGEST_NAME = 40
+_CHOSEN = ("c_attention", "c_network", "c_sequence", "n_steps")  # parameters that a bake-off decides
 _OVERHEAD = 4.0  # seconds a run takes beside its training: its start, its last evaluation, the measuring
 _CALIBRATION = 6.0  # seconds that an estimate may take
 _GRACE = 10.0  # seconds a new conductor has to take its lock
@@ -119,6 +120,29 @@ def architectures(attentions: Iterable[str] = (), networks: Iterable[str] = (), 
 
 def _split(names: Iterable[str]) -> list[str]:
     return [part for name in names for part in name.lower().replace(",", " ").split()]
+
+
+def command_line(chosen: Sequence[Architecture], values: Mapping[str, Any], budget: Budget, texts: Sequence[str] = (),
+                 *, name: str | None = None, jobs: int = 1, workspace: str | None = None) -> str:
+    """The command that starts such a bake-off. values: parameters; those of a preset are told by its name."""
+    from babytui import actions
+
+    rows, columns, orders = (list(dict.fromkeys(one[n] for one in chosen)) for n in range(3))
+    product = {(a, n, s) for a in rows for n in columns for s in orders} == set(map(tuple, chosen))
+    given: dict[str, Any] = {}
+    if not product:
+        given["arch"] = list(dict.fromkeys(f"{one.attention}/{one.network}" for one in chosen))
+    else:
+        given["attention"] = [",".join(rows)] if set(rows) != set(registry.attention.names()) else []
+        given["network"] = [",".join(columns)] if set(columns) != set(registry.network.names()) else []
+    bases = {"": {}, **PRESETS}
+    changed = {preset: {key: value for key, value in values.items() if key in PARAMETERS and key not in _CHOSEN
+                        and value != base.get(key, PARAMETERS[key].default)} for preset, base in bases.items()}
+    preset = min(changed, key=lambda one: (len(changed[one]), one))
+    given |= {"sequence": "both" if len(orders) > 1 else orders[0], "preset": preset or None, "set": changed[preset],
+              "input": list(texts), {"seconds": "time"}.get(budget.kind, budget.kind): f"{budget.amount:.10g}"
+              if budget.kind == "seconds" else int(budget.amount), "name": name, "jobs": jobs}
+    return actions.command_line("bakeoff", given, workspace=workspace)
 
 
 # --- one bake-off -----------------------------------------------------------------------------------------------------

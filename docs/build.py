@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import bakeoff_page  # noqa: E402
 
 from engine import registry  # noqa: E402
 from engine.config import ALIASES, PARAMETERS, PRESETS  # noqa: E402
@@ -54,7 +56,7 @@ def variants() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"parameters.md": parameters, "variants.md": variants}
+PAGES = {"parameters.md": parameters, "variants.md": variants, "bakeoff.md": bakeoff_page.page}
 
 if __name__ == "__main__":
     for page, text in PAGES.items():

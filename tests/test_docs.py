@@ -26,6 +26,17 @@ def test_generated_pages_are_up_to_date(page, text):
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == text(), "run python docs/build.py"
 
 
+def test_the_bake_off_page_can_be_made_again():
+    import json
+
+    kept = json.loads((ROOT / "docs" / "bakeoff.json").read_text(encoding="utf-8"))
+    arguments = parse(shlex.split(kept["command"])[1:])
+    assert arguments.action.name == "bakeoff" and kept["rows"]
+    names = {(row["attention"], row["network"], row["sequence"]) for row in kept["rows"]}
+    assert len(names) == len(kept["rows"])
+    assert all(row["error"] or row["perplexity"] > 1 for row in kept["rows"])
+
+
 def _commands():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = page.read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import BabyError, NotFound
+from engine.errors import BabyError, ConfigError, NotFound
 
 if TYPE_CHECKING:
-    from babytui.bakeoff import Draft
+    from babytui.bakeoff import Architecture, Draft
     from babytui.bakeoff_progress import Progress
     from babytui.finetuning import Base, Prepared
     from babytui.library import Baby
@@ -235,11 +235,28 @@ def draft_bakeoff(workspace: Workspace, values: Mapping[str, Any], wishes: BakeO
     from babytui import bakeoff
     from engine.config import Config
 
-    chosen = [bakeoff.Architecture(attention, network, order) for attention in wishes.attentions
-              for network in wishes.networks
-              for order in (("pre", "post") if wishes.sequence == "both" else (wishes.sequence,))]
+    chosen = _architectures(wishes)
     return bakeoff.draft(workspace, Config(dict(values)), chosen, _names(wishes.text),
                          budget=bakeoff.Budget(wishes.kind, wishes.amount), name=wishes.name or None, jobs=wishes.jobs)
+
+
+def _architectures(wishes: BakeOffWishes) -> list[Architecture]:
+    from babytui.bakeoff import Architecture
+
+    orders = ("pre", "post") if wishes.sequence == "both" else (wishes.sequence,)
+    return [Architecture(attention, network, order) for attention in wishes.attentions for network in wishes.networks
+            for order in orders]
+
+
+def bakeoff_command(workspace: Workspace, values: Mapping[str, Any], wishes: BakeOffWishes) -> str:
+    """The command line that starts the same. ConfigError when nothing is chosen."""
+    from babytui import bakeoff
+
+    chosen = _architectures(wishes)
+    if not chosen:
+        raise ConfigError("Choose at least one attention and one network.")
+    return bakeoff.command_line(chosen, values, bakeoff.Budget(wishes.kind, wishes.amount), _names(wishes.text),
+                                name=wishes.name or None, jobs=wishes.jobs, workspace=str(workspace.root))
 
 
 def export_bakeoff(progress: Progress, rows: list[Mapping[str, Any]]) -> list[Path]:

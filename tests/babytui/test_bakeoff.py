@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -20,8 +21,9 @@ from babytui import bakeoff_table as table
 from babytui.bakeoff import Architecture, BakeOff, Budget, architectures
 from babytui.bakeoff_progress import Progress, Row
 from babytui.cli.bakeoff_live import window
+from babytui.cli.parser import parse
 from engine import registry
-from engine.config import Config
+from engine.config import PRESETS, Config
 from engine.errors import ConfigError, NotFound, RunError, UsageError
 from engine.estimate import state_bytes
 from engine.model import Model
@@ -142,6 +144,22 @@ def test_a_draft_says_what_is_wrong_and_what_it_costs(tmp_path, text_file, monke
     with pytest.raises(RunError, match="free some space"):
         draft.need_room(draft.cost(measure=False))
     assert not (tmp_path / "w").exists(), "a draft writes nothing"
+
+
+@pytest.mark.parametrize(("chosen", "values", "budget", "words"), [
+    (architectures(), {}, Budget("steps", 500), "--steps 500"),
+    (architectures(["mha", "gla"], ["mlp"]), {"n_emb": 64}, Budget("seconds", 90.5),
+     "--attention mha,gla --network mlp --set n_emb=64 --time 90.5"),
+    (architectures(pairs=["mha/mlp", "gla/swi"], sequence="both"), {}, Budget("tokens", 10**7),
+     "--arch mha/mlp --arch gla/swi --sequence both --tokens 10000000"),
+    (architectures(["aft"], sequence="post"), PRESETS["newborn"], Budget("steps", 2000),
+     "--attention aft --sequence post --preset newborn --steps 2000")])
+def test_the_command_line_of_a_bake_off(chosen, values, budget, words):
+    config = Config.read(values)
+    line = bakeoff.command_line(chosen, config.values, budget)
+    assert line == "babytui bakeoff " + words
+    given = parse(shlex.split(line)[1:])
+    assert architectures(given.attention or [], given.network or [], given.arch or [], given.sequence) == chosen
 
 
 # The table ------------------------------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ class BakeOffForm(ModalScreen["BakeOff | None"]):
     def action_copy(self) -> None:
         """The same as a command line, to the clipboard."""
         try:
-            line = command_line(self.wishes(), self._values, str(self.app.workspace.root))  # type: ignore[attr-defined]
+            line = backend.bakeoff_command(self.app.workspace, self._values, self.wishes())  # type: ignore[attr-defined]
         except ConfigError as error:
             self._take(None, None, str(error), error.field or "")
             return
@@ -289,22 +289,3 @@ def cost_lines(draft: Draft | None, cost: Cost | None, width: int) -> list[Line]
         rest = f" So are {len(draft.problems) - 1} more." if len(draft.problems) > 1 else ""
         lines += paragraph(f"{one.label} is left out: {problem}{rest}", width, "warn")
     return lines
-
-
-def command_line(wishes: BakeOffWishes, values: dict[str, Any], root: str) -> str:
-    """The command that starts the same bake-off."""
-    from babytui import actions
-    from engine.config import PARAMETERS
-
-    def some(chosen: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
-        return [] if len(chosen) == len(names) else [",".join(chosen)]
-
-    own = ("c_attention", "c_network", "c_sequence", "n_steps")
-    changed = {name: value for name, value in values.items()
-               if name in PARAMETERS and name not in own and value != PARAMETERS[name].default}
-    kind = {"seconds": "time"}.get(wishes.kind, wishes.kind)
-    return actions.command_line("bakeoff", {
-        "attention": some(wishes.attentions, registry.attention.names()),
-        "network": some(wishes.networks, registry.network.names()), "sequence": wishes.sequence,
-        "set": changed, "input": [] if wishes.text in ("", backend.ALL_TEXTS) else [wishes.text], kind: wishes.amount,
-        "name": wishes.name or None, "jobs": wishes.jobs}, workspace=root)
