@@ -15,6 +15,7 @@ The runs it starts and the models they make are ordinary ones. Imports no arrays
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import shutil
 import time
@@ -183,18 +184,30 @@ class BakeOff:
         return str(self.plan.get("name") or self.guid[:8])
 
     @property
+    def created(self) -> float:
+        """When it was started, in Unix seconds; 0 if that cannot be read."""
+        created = self.plan.get("created")
+        return float(created) if isinstance(created, (int, float)) else 0.0
+
+    @property
     def architectures(self) -> list[Architecture]:
         """Those that compete, in the order they are trained. RunError when the plan cannot be read."""
         try:
             return [Architecture(*map(str, names)) for names in self.plan["architectures"]]
         except (KeyError, TypeError):
-            raise RunError(f"{self.dir / 'plan.json'} cannot be read; start another bake-off.") from None
+            raise self._unreadable() from None
+
+    def _unreadable(self) -> RunError:
+        return RunError(f"{self.dir / 'plan.json'} cannot be read; delete its folder and start another bake-off.")
 
     @property
     def budget(self) -> Budget:
         """What every architecture may spend."""
-        kind, amount = next(iter((self.plan.get("budget") or {"steps": 1}).items()))
-        return Budget(str(kind), float(amount))
+        try:
+            ((kind, amount),) = self.plan["budget"].items()
+            return Budget(str(kind), float(amount))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._unreadable() from None
 
     @property
     def alive(self) -> bool:
@@ -212,7 +225,7 @@ class BakeOff:
         last = journal.tail(self.log, 1)
         if last and last[-1].get("event") == "end":
             return str(last[-1].get("reason"))
-        young = isinstance(plan.get("created"), (int, float)) and time.time() - plan["created"] < _GRACE
+        young = time.time() - self.created < _GRACE
         return "starting" if young and not last else "died"
 
     @property
@@ -291,7 +304,7 @@ def all_bakeoffs(workspace: Workspace) -> list[BakeOff]:
     except OSError:
         return []
     found = [BakeOff(workspace, name) for name in names]
-    return sorted(found, key=lambda one: float(one.plan.get("created") or 0), reverse=True)
+    return sorted(found, key=lambda one: one.created, reverse=True)
 
 
 def find(workspace: Workspace, reference: str) -> BakeOff:
@@ -333,8 +346,8 @@ class Draft:
     texts: list[str]
     dataset: str
     notes: list[str]
+    digest: str
     vocab_size: int
-    text_tokens: int
     name: str
     jobs: int = 1
     prompt: str = ""
@@ -383,7 +396,8 @@ class Draft:
         bakeoff = BakeOff(self.workspace, new_guid())
         plan = {"guid": bakeoff.guid, "name": self.name, "created": time.time(),
                 "architectures": [list(one) for one in self.architectures], "config": dict(self.config.values),
-                "texts": self.texts, "dataset": self.dataset, "notes": self.notes, "vocab_size": self.vocab_size,
+                "texts": self.texts, "dataset": self.dataset, "notes": self.notes, "text_sha256": self.digest,
+                "vocab_size": self.vocab_size,
                 "prompt": self.prompt, "budget": {self.budget.kind: self.budget.amount},
                 "seed": self.config.n_seed, "jobs": self.jobs, "machine": machine()}
         try:
@@ -425,7 +439,12 @@ def draft(workspace: Workspace, config: Config, chosen: Sequence[Architecture],
     if budget is None:
         budget = Budget("steps", data.steps(data.train_tokens(tokens, config), config))
     return Draft(workspace, config, list(chosen), budget, [str(path) for path in paths], find_texts.dataset(paths),
-                 list(text.notes), vocab_size, tokens, _name(workspace, name), jobs, prompt, problems)
+                 list(text.notes), digest_of(text.text), vocab_size, _name(workspace, name), jobs, prompt, problems)
+
+
+def digest_of(text: str) -> str:
+    """By which a text is recognised."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def config_of(base: Config, one: Architecture, budget: Budget, jobs: int = 1) -> Config:

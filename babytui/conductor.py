@@ -17,11 +17,12 @@ import traceback
 from collections import deque
 from contextlib import suppress
 from math import exp
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from babytui import bakeoff, library, runs
+from babytui import bakeoff, library, runs, texts
 from babytui.bakeoff import Architecture, BakeOff, architecture_of
 from engine import events
 from engine.config import Config
@@ -116,7 +117,15 @@ class Conductor:
         self.log.append({**line, "time": time.time()})
         self.log.flush(sync=True)
 
+    def _check_text(self) -> None:
+        """RunError when the text is another than the one it was started with: its rows would not be comparable."""
+        text = texts.read([Path(path) for path in self.plan["texts"]]).text
+        if bakeoff.digest_of(text) != self.plan.get("text_sha256"):
+            raise RunError("The text has changed since this bake-off was started; put the old one back, or start "
+                           "another bake-off.")
+
     def _work(self) -> None:
+        self._check_text()
         while self.waiting or self.live or self.trained:
             if self.marker.exists():
                 self._stop()

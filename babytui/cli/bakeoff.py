@@ -14,7 +14,7 @@ from babytui.cli.bakeoff_live import LiveTable, screen
 from babytui.cli.output import Output, columns, date, seconds, size
 from babytui.cli.output import table as aligned
 from babytui.cli.settings import config_of
-from engine.errors import RunError, UsageError
+from engine.errors import BabyError, RunError, UsageError
 from store import atomic
 
 REDRAW_SECONDS = 0.25
@@ -251,7 +251,12 @@ def list_bakeoffs(arguments: Any) -> int:
     """List the bake-offs of the workspace, newest first."""
     out: Output = arguments.out
     workspace = workspace_choice.choose(arguments.workspace)
-    found = [_facts(one) for one in bakeoff.all_bakeoffs(workspace)]
+    found = []
+    for one in bakeoff.all_bakeoffs(workspace):
+        try:
+            found.append(_facts(one))
+        except BabyError as error:  # one that is broken hides no other
+            out.alarm(str(error))
     if arguments.json:
         out.data(found)
     elif not found:
@@ -259,7 +264,7 @@ def list_bakeoffs(arguments: Any) -> int:
     else:
         rows = [("GUID", "NAME", "STATUS", "DONE", "BUDGET", "TEXT", "STARTED")]
         for one in found:
-            kind, number = next(iter(one["budget"].items()))
+            ((kind, number),) = one["budget"].items()
             rows.append((one["guid"][:8], one["name"], one["status"], f"{one['done']}/{one['architectures']}",
                          str(bakeoff.Budget(kind, number)), one["dataset"][:20], date(one["created"])))
         for line in aligned(rows, right=(3,)):

@@ -147,8 +147,9 @@ def build() -> Parser:
                 if group is None:
                     group = verbs.add_parser(words[0], help=about, description=about, allow_abbrev=False)
                     _common(group)
-                groups[words[0]] = group.add_subparsers(dest="sub", metavar="COMMAND", parser_class=Parser,
-                                                        required=words[0] not in alone)
+                needed = words[0] not in alone
+                groups[words[0]] = group.add_subparsers(dest="sub", metavar="COMMAND" if needed else "[COMMAND]",
+                                                        title="commands", parser_class=Parser, required=needed)
             where = groups[words[0]]
         sub = where.add_parser(words[-1], help=action.help, allow_abbrev=False, epilog=action.details or None,
                                description=action.help[:1].upper() + action.help[1:] + ".")

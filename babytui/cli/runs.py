@@ -23,10 +23,11 @@ def summary(run: runs.Run) -> dict[str, Any]:
     """How a run stands, from the end of its journal."""
     plan, last = run.plan, run.last_events(200)
     found: dict[type, Any] = {type(event): event for event in last}
+    planned = None if plan.get("time_budget") else (plan.get("config") or {}).get("n_steps")
     step, end, evaluation = found.get(events.Step), found.get(events.End), found.get(events.Evaluation)
     return {"guid": run.guid, "name": run.name, "status": run.status(), "dataset": plan.get("dataset", ""),
             "created": plan.get("created"), "step": last[-1].step if last else 0,
-            "steps": (plan.get("config") or {}).get("n_steps") or None, "train_loss": step.loss if step else None,
+            "steps": planned or None, "train_loss": step.loss if step else None,
             "validation_loss": end.validation_loss if end else evaluation.validation_loss if evaluation else None,
             "message": end.message if end else ""}
 

@@ -209,9 +209,13 @@ def bakeoffs(workspace: Workspace) -> list[tuple[str, str]]:
 
     found = []
     for one in bakeoff.all_bakeoffs(workspace):
-        progress = Progress(one)
+        try:
+            progress = Progress(one)
+        except BabyError:
+            found.append((one.guid, f"{one.name} · broken"))
+            continue
         progress.look()
-        made = time.strftime("%d %b %H:%M", time.localtime(progress.plan.get("created") or 0))
+        made = time.strftime("%d %b %H:%M", time.localtime(one.created))
         found.append((one.guid, f"{one.name} · {progress.status} · {progress.done}/{len(progress.rows)} · "
                                 f"{progress.budget} · {progress.plan.get('dataset')} · {made}"))
     return found
@@ -370,8 +374,12 @@ def _states(workspace: Workspace, runs: Any) -> tuple[tuple[str, str], ...]:
 
 def _share(run: Run) -> str:
     """How far a live run is, from the last lines of its journal."""
-    steps = next((int(getattr(e, "step", 0)) for e in reversed(run.last_events(5)) if getattr(e, "step", 0)), 0)
-    planned = run.plan.get("config", {}).get("n_steps") or 0
+    last, plan = run.last_events(5), run.plan
+    steps = next((int(getattr(e, "step", 0)) for e in reversed(last) if getattr(e, "step", 0)), 0)
+    if budget := plan.get("time_budget"):
+        seconds = next((float(getattr(e, "seconds", 0)) for e in reversed(last) if hasattr(e, "seconds")), 0.0)
+        return f"{min(1.0, seconds / budget):.0%}"
+    planned = plan.get("config", {}).get("n_steps") or 0
     return f"{min(1.0, steps / planned):.0%}" if planned else f"step {steps:,}"
 
 

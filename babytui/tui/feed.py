@@ -38,6 +38,7 @@ class Delta:
     notes: list[tuple[float, str, str]] = field(default_factory=list)
     samples: list[Mapping[str, Any]] = field(default_factory=list)
     end: Mapping[str, Any] | None = None
+    budget: float | None = None  # seconds, with a start
 
     def __bool__(self) -> bool:
         return bool(self.start or self.points or self.validation or self.step or self.notes or self.samples or self.end)
@@ -82,6 +83,8 @@ class Feed:
             over = not alive and not delta
             if delta or status != last_status:
                 delta.status = last_status = status
+                if delta.start:
+                    delta.budget = self.run.plan.get("time_budget")
                 self._wanted.wait()
                 if self._stopped.is_set():
                     return

@@ -367,6 +367,29 @@ def test_wrong_input(command, tmp_path, text_file):
     assert not root.exists()
 
 
+def test_a_text_that_has_changed_is_refused(started, text_file):
+    found = started(["mha/mlp"])
+    live_run(found)
+    found.stop()
+    assert found.wait(30) == "stopped"
+    text_file.write_text("Another text altogether. " * 100)
+    found.resume()
+    assert found.wait(30) == "failed" and "text has changed" in found.message
+
+
+def test_a_broken_plan_hides_no_other(command, started):
+    found = started(["mha/mlp"], Budget("steps", 5), name="good")
+    assert found.wait(30) == "finished"
+    broken = found.dir.parent / "00000000-0000-0000-0000-000000000000"
+    for text in ("{", "[1]", '{"architectures": [[1]]}', '{"architectures": [], "budget": 3, "created": "x"}'):
+        broken.mkdir(exist_ok=True)
+        (broken / "plan.json").write_text(text)
+        done = command("bakeoff", "list", "--workspace", found.workspace.root)
+        assert done.code == 0 and "good" in done.out and "cannot be read" in done.err, text
+        shown = command("bakeoff", "show", "0000", "--workspace", found.workspace.root)
+        assert shown.code == 1 and "cannot be read" in shown.err
+
+
 def test_references(started):
     found = started(["mha/mlp"], Budget("steps", 5), name="Alpha")
     other = started(["mha/mlp"], Budget("steps", 5))

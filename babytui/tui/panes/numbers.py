@@ -25,6 +25,7 @@ class RunView:
     best: float | None = None
     end: Mapping[str, Any] | None = None
     base: str = ""
+    budget: float | None = None  # seconds of training
 
     @property
     def title(self) -> str:
@@ -37,14 +38,23 @@ class RunView:
 
     @property
     def share(self) -> float:
-        return min(1.0, self.done / self.steps) if self.steps else 0.0
+        by_steps = self.done / self.steps if self.steps else 0.0
+        by_time = float(self.step.get("seconds") or 0) / self.budget if self.budget else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    @property
+    def where(self) -> str:
+        """Steps done, and planned unless its time decides."""
+        return f"{self.done:,}" if self.budget else f"{self.done:,} / {self.steps:,}"
 
     @property
     def left(self) -> float | None:
         """Seconds that remain at the present speed."""
         if self.status not in ("running", "paused") or not self.done or not self.steps:
             return None
-        return float(self.step.get("seconds") or 0) / self.done * max(0, self.steps - self.done)
+        seconds = float(self.step.get("seconds") or 0)
+        by_steps = seconds / self.done * max(0, self.steps - self.done)
+        return by_steps if self.budget is None else min(by_steps, max(0.0, self.budget - seconds))
 
     def summary(self) -> str:
         """One short line for the top of the screen."""
@@ -71,7 +81,7 @@ def numbers(view: RunView, width: int) -> list[Line]:
     ]
     if width < NARROW:
         bar = [_bar(view.share, width), [(f"{view.share:>4.0%} {_remaining(view)}", "value")]]
-        where: Line = [(f"{'step':<11}", "label"), (f"{view.done:,} / {view.steps:,}", "value")]
+        where: Line = [(f"{'step':<11}", "label"), (view.where, "value")]
         return [*bar, where, *([(f"{name:<11}", "label"), (value, "value")] for name, value in facts)]
     column = width // 3
     lines: list[Line] = []
@@ -79,7 +89,7 @@ def numbers(view: RunView, width: int) -> list[Line]:
         cells = [((f"{name:<10}", "label"), (f"{value:<{column - 10}}"[: column - 10], "value"))
                  for name, value in facts[n: n + 3]]
         lines.append([piece for cell in cells for piece in cell])
-    text = f"  {view.done:,} / {view.steps:,}  {view.share:>4.0%} {_remaining(view):<14}"
+    text = f"  {view.where}  {view.share:>4.0%} {_remaining(view):<14}"
     return [[*_bar(view.share, max(4, width - len(text))), (text, "value")], *lines]
 
 

@@ -144,8 +144,9 @@ class TrainingPane(Pane):
         view.status = delta.status or view.status
         if delta.start:
             view.steps = int(delta.start.get("steps") or 0)
-            view.end = None
-            chart.planned_steps = view.steps
+            view.end, view.budget = None, delta.budget
+            chart.planned_steps = 0 if view.budget else view.steps
+            chart.planned_seconds = view.budget or 0.0
         if delta.step:
             view.step = delta.step
         for point in delta.validation:
