@@ -107,12 +107,12 @@ class Prepared:
         more = len(self.symbols) - SHOWN_SYMBOLS
         return few + (f" … and {more:,} more" if more > 0 else "")
 
-    def warning(self) -> str:
-        """What makes little sense; empty when nothing does."""
+    def warnings(self) -> list[str]:
+        """What makes little sense or will not fit, a sentence each."""
         if not self.strange:
-            return ""
-        return (f"{self.base.name} knows no symbol of {self.dataset}: what it has learnt about its own symbols will "
-                "help little.")
+            return list(self.estimate.warnings)
+        return [f"{self.base.name} knows no symbol of {self.dataset}: what it has learnt about its own symbols will "
+                "help little.", *self.estimate.warnings]
 
     def choices(self) -> str:
         """What was chosen in place of the user."""

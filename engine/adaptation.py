@@ -149,8 +149,13 @@ def _is_weight(name: str) -> bool:
 
 
 def _fits_nothing(field: str, pattern: str, names: Sequence[str]) -> ConfigError:
-    near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.4)
-    example = near[0] if near else names[-1]
+    wish = pattern.strip("*")
+
+    def likeness(name: str) -> tuple[float, float]:  # how much of the wish is in the name comes first
+        match = difflib.SequenceMatcher(None, name, wish)
+        return sum(block.size for block in match.get_matching_blocks()), match.ratio()
+
+    example = max(names, key=likeness)
     return ConfigError(f"{field}: {shown(pattern)} fits no tensor of this model; one is called {example}.", field)
 
 

@@ -54,7 +54,7 @@ def forward_flops(config: Config, vocab_size: int, tokens: int) -> float:
 
 def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = None,
              speed: float | None = None, adaptation: Adaptation | None = None) -> Estimate:
-    """The cost of training and using `config`; with `adaptation`, of training only what that says.
+    """The cost of training and using `config`; with `adaptation`, of going on with a model and training what that says.
 
     vocab_size and text_tokens come from the text; without text_tokens the steps are those of n_steps (or 0). speed:
     FLOP/s from `calibrate`. ConfigError when the configuration contradicts itself, TextError when the text is short.
@@ -77,7 +77,7 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
         tokens_per_step=each,
         tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]), steps=steps,
         tokens=steps * each, seconds=_seconds(config, buffered, steps * per_step, speed) if speed and steps else None)
-    found.warnings.extend(_warnings(config, found, text_tokens))
+    found.warnings.extend(_warnings(config, found, text_tokens, newborn=adaptation is None))
     return found
 
 
@@ -183,13 +183,13 @@ def _training_bytes(config: Config, vocab_size: int, all_tensors: Sequence[Tenso
     return round(size * (weights + masters + base + mask + (2 + len(lanes)) * buffered + passing))
 
 
-def _warnings(config: Config, found: Estimate, text_tokens: int | None) -> list[str]:
+def _warnings(config: Config, found: Estimate, text_tokens: int | None, newborn: bool) -> list[str]:
     warnings = []
     memory = _memory()
     if memory and found.training_bytes > memory:
         warnings.append(f"Training needs about {found.training_bytes / 2**30:.1f} GiB but only "
                         f"{memory / 2**30:.1f} GiB are free; lower batch_size, n_ctx or n_emb.")
-    if found.steps and found.tokens < found.parameters:
+    if newborn and found.steps and found.tokens < found.parameters:
         warnings.append("The run reads less than one token per parameter; raise n_steps or n_epochs, or lower n_emb.")
     if text_tokens and found.tokens > 60 * text_tokens and config.r_dropout == 0:
         warnings.append("The run reads the text more than 60 times; raise r_dropout or use more text.")

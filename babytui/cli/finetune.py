@@ -42,5 +42,5 @@ def _announce(prepared: finetuning.Prepared, out: Output) -> None:
             f"{size(cost.training_bytes)} of memory{of_full}.")
     out.say(prepared.choices())
     out.say(prepared.symbols_sentence())
-    if warning := prepared.warning():
+    for warning in prepared.warnings():
         out.alarm(warning)

@@ -172,11 +172,11 @@ def prepared(workspace: Workspace, text: str, tmp_path: Path, **options) -> fine
 def test_texts_with_no_and_with_only_new_symbols(trained, tmp_path):
     workspace = trained[0]
     plain = prepared(workspace, KNOWN, tmp_path)
-    assert plain.symbols == [] and not plain.warning()
+    assert plain.symbols == [] and not any("knows no" in each for each in plain.warnings())
     assert "has no symbols that tiny does not know" in plain.symbols_sentence()
     alien = prepared(workspace, "αβγδ" * 20, tmp_path, prompt="αβ")
-    assert alien.symbols == list("αβγδ") and "knows no symbol of some" in alien.warning()
-    assert prepared(workspace, "αβγδ" * 20 + "The", tmp_path).warning() == ""
+    assert alien.symbols == list("αβγδ") and "knows no symbol of some" in alien.warnings()[0]
+    assert prepared(workspace, "αβγδ" * 20 + "The", tmp_path).strange is False
 
 
 def test_only_new_symbols_train(nest, tmp_path, command):

@@ -286,8 +286,10 @@ def test_memory_and_trained_numbers_shrink():
 
 
 @pytest.mark.parametrize(("what", "says", "field"), [
-    ({"freeze": ("mha_q",)}, "one is called block_1_mha_q_weight", "freeze"),
+    ({"freeze": ("mha_q",)}, "one is called block_0_mha_q_weight", "freeze"),
     ({"rank": 2, "target": ("*_nothing",)}, "fits no tensor", "target"),
+    ({"rank": 2, "target": ("*_q_weigth*",)}, "one is called block_0_mha_q_weight", "target"),
+    ({"freeze": ("wet_weight",)}, "one is called wte_weight", "freeze"),
     ({"rank": 2, "target": ("*_bias",)}, "fits no matrix", "target"),
     ({"rank": 9}, "use at most 8", "rank"),
     ({"rank": 9, "target": ("*_q_weight",)}, "block_0_mha_q_weight (8 × 8); use at most 8", "rank"),

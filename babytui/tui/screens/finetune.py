@@ -323,8 +323,8 @@ def cost_lines(prepared: Prepared, width: int) -> list[Line]:
              ("text", f"{amount(prepared.tokens)} tokens, read {passes:.1f} times"),
              ("new symbols", prepared.symbols_list() or "none")]
     lines: list[Line] = [[(f"{name:<21}", "label"), (value, "value")] for name, value in facts]
-    warnings = [*prepared.base.remarks, *filter(None, [prepared.warning()])]
-    return lines + [line for text in warnings for line in paragraph(text, width, "warn")]
+    said = [*prepared.base.remarks, *prepared.warnings()]
+    return lines + [line for text in said for line in paragraph(text, width, "warn")]
 
 
 def _patterns(text: str) -> tuple[str, ...]:
