@@ -271,6 +271,22 @@ def test_equal_experts_are_mlp_whatever_the_gate(case, experts):
         case.same(sum(gradients[f"expert_{e}_{part}"] for e in range(experts)), its_gradients[f"proj_{part}"], part)
 
 
+@given(cases(), st.integers(2, 5))
+@examples(30)
+def test_experts_of_which_only_the_biases_are_left_are_a_softmax_mixture_of_them(case, experts):
+    moe, (x, dy) = case.layer("moe", n_experts=experts), case.inputs
+    for e in range(experts):
+        moe.weights[f"expert_{e}_dn_weight"][...] = 0
+    biases, gate = np.array([moe.weights[f"expert_{e}_dn_bias"] for e in range(experts)]), moe.weights["g_weight"]
+    powers = np.exp(x @ gate)
+    shares = powers / powers.sum(-1, keepdims=True)
+    slopes = shares * (dy @ biases.T - (dy * (shares @ biases)).sum(-1, keepdims=True))
+    y, dx, gradients = moe.gradients(x, dy)
+    case.same(y, shares @ biases)
+    case.same(dx, slopes @ gate.T)
+    case.same(gradients["g_weight"], np.einsum("btd,bte->de", x, slopes))
+
+
 @given(cases(), st.integers(1, 3))
 @examples(30)
 def test_lor_without_a_correction_is_its_base(case, rank):

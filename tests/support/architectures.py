@@ -30,7 +30,8 @@ def wild(config: Config, vocab_size: int = VOCAB, seed: int = 0) -> Model:
     model = Model.create(config, vocab_size)
     rng = np.random.default_rng(seed)
     for name, view in model.params.items():
-        centre = 1.0 if name.endswith("gamma") else 0.0
+        # memories are handed on through whole blocks of tokens: λ = σ(3) = 0.95
+        centre = {"gamma": 1.0, "decay": 3.0}.get(name.rsplit("_", 1)[1], 0.0)
         view[...] = centre + 0.4 * rng.standard_normal(view.shape)
     return model
 
