@@ -25,11 +25,12 @@ class LiveTable:
 
     @property
     def size(self) -> os.terminal_size:
-        """The window."""
+        """The window, or what is usual when the terminal does not say."""
         try:
-            return os.get_terminal_size(sys.stderr.fileno())
+            found = os.get_terminal_size(sys.stderr.fileno())
         except (OSError, ValueError):
-            return shutil.get_terminal_size()
+            found = os.terminal_size((0, 0))
+        return found if found.columns and found.lines else shutil.get_terminal_size()
 
     def draw(self, lines: Sequence[Line]) -> None:
         """Show these lines, as many and as much of them as fit."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from babytui import runs
+from babytui import bakeoff, runs
 from store.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -133,3 +133,34 @@ def test_a_hostile_vocabulary_reaches_no_terminal(trained, tmp_path):
                             "--workspace", workspace.root], capture_output=True, timeout=60,
                            env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert piped.returncode == 0 and b"\x1b" in piped.stdout
+
+
+def test_a_bake_off_is_redrawn_in_place_and_ctrl_c_asks(tmp_path, text_file):
+    workspace = Workspace(tmp_path / "w")
+    terminal = Terminal("bakeoff", "--attention", "mha", "--network", "mlp,swi", *SET, "--input", text_file, "--steps",
+                        "9999999", "--workspace", workspace.root, "--no-color", home=tmp_path)
+    try:
+        terminal.read_until(r"mha·mlp[^\n]*training")
+        terminal.read_until(r"(?s)(training.*){12}")
+        assert re.search(rb"\x1b\[\d+A\r", terminal.seen), "up, and over what stood there"
+        assert 2 * terminal.seen.count(b"MODEL") < terminal.seen.count(b"training"), "only the rows that changed"
+        assert "\x1b[3" not in terminal.seen.decode(errors="replace"), "no colours"
+        terminal.type("\x03")
+        terminal.read_until("background")
+        terminal.type("b\n")
+        terminal.read_until("bakeoff attach")
+        assert terminal.end() == 0
+        found = bakeoff.find(workspace, "last")
+        assert found.status() == "running" and found.guid in terminal.seen.decode(errors="replace")
+        again = Terminal("bakeoff", "resume", "--workspace", workspace.root, home=tmp_path)
+        again.read_until(r"mha·mlp[^\n]*training")
+        again.type("\x03")
+        again.read_until("background")
+        again.type("s\n")
+        assert again.end() == 130 and found.status() == "stopped"
+        assert b"was stopped after 0 of 2" in again.seen
+    finally:
+        for found in bakeoff.all_bakeoffs(workspace):
+            if found.alive:
+                found.stop()
+                found.wait(30)
