@@ -22,10 +22,12 @@ from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.errors import ConfigError
-from engine.functional import layer_norm, layer_norm_backward
+from engine.functional import constant, layer_norm, layer_norm_backward
 from engine.parameters import LayerGradients, Tensor, columns
 from engine.tape import Tape
 from engine.variant import State, Variant, Weights, linear, rows
+
+_STRETCH = 1 << 17  # numbers of one array that are worked on at a time
 
 
 @registry.attention.register("gla", aliases=("lda",))
@@ -77,31 +79,41 @@ class Gla(Variant):
     def kept(cls, config: Config) -> int:
         return (config.s_kernel - 1) * config.n_emb if cls.causal(config) else 0
 
-    def _reach(self, T: int) -> Iterator[tuple[int, slice, slice]]:
-        """(i, outputs, inputs): column i of the kernel carries those tokens to these; its own place comes first."""
-        for i in sorted(range(self.config.s_kernel), key=lambda i: abs(i - self.before)):
-            ahead = i - self.before
-            if abs(ahead) < T:
-                yield i, slice(max(0, -ahead), T - max(0, ahead)), slice(max(0, ahead), T + min(0, ahead))
+    def _reach(self, shape: tuple[int, ...], sign: int) -> Iterator[tuple[int, slice, slice]]:
+        """(i, here, there): column i of the kernel joins the tokens `here` to those `there`, sign · (i - before) later.
+
+        Time is walked in stretches that stay in the cache; the kernel's own place comes first in each, and there both
+        are the whole stretch. sign: 1 from outputs to inputs, -1 back.
+        """
+        B, T, D = shape
+        stretch = max(1, _STRETCH // (B * D))
+        columns = sorted(range(self.config.s_kernel), key=lambda i: abs(i - self.before))
+        for start in range(0, T, stretch):
+            end = min(start + stretch, T)
+            for i in columns:
+                ahead = sign * (i - self.before)
+                first, last = max(start, -ahead), min(end, T - ahead)
+                if first < last:
+                    yield i, slice(first, last), slice(first + ahead, last + ahead)
 
     def _normed(self, p: Weights, x: Array, tape: Tape) -> Array:
         """n (B, T, D)."""
         D = x.shape[-1]
-        kv = linear(x, p["kv_weight"], None, tape)  # (B, T, 2D)
-        kv[..., :D] *= 1 / self.config.r_temp
-        z = kv[..., :D] * kv[..., D:]
+        kv, z = linear(x, p["kv_weight"], None, tape), tape.empty(*x.shape)  # (B, T, 2D)
+        if self.config.r_temp != 1:
+            kv[..., :D] *= 1 / self.config.r_temp
+        xp.multiply(kv[..., :D], kv[..., D:], out=z)
         tape.save(x, kv)
         return layer_norm(rows(z), p["norm_gamma"], p["norm_beta"], tape).reshape(x.shape)
 
     def _output(self, p: Weights, n: Array, tape: Tape) -> Array:
-        B, T, D = n.shape
-        w, c, part = p["conv_weight"], tape.empty(B, T, D), tape.empty(B, T, D)
-        for i, outputs, inputs in self._reach(T):
+        w, c, part = xp.ascontiguousarray(p["conv_weight"].T), tape.empty(*n.shape), tape.empty(*n.shape)
+        for i, outputs, inputs in self._reach(n.shape, 1):
             if i == self.before:
-                xp.multiply(n, w[:, i], out=c)
+                xp.multiply(n[:, inputs], w[i], out=c[:, outputs])
+                c[:, outputs] += p["conv_bias"]
             else:
-                c[:, outputs] += xp.multiply(n[:, inputs], w[:, i], out=part[:, outputs])
-        c += p["conv_bias"]
+                c[:, outputs] += xp.multiply(n[:, inputs], w[i], out=part[:, outputs])
         xp.maximum(c, 0, out=c)
         tape.save(n, c)
         r = tape.dropout(c, self.config.r_dropout, keep=True)
@@ -120,7 +132,7 @@ class Gla(Variant):
         g.rows("c_bias", rows(dy))
         dc = tape.dropout_backward(linear(dy, p["c_weight"].T, None, tape))
         n, c = tape.pop()
-        dc = xp.multiply(dc, c > 0, out=tape.empty(B, T, D))
+        dc *= xp.greater(c, 0, out=tape.empty(B, T, D, dtype=bool))
         g.rows("conv_bias", rows(dc))
         dn = self._convolve_backward(p, dc, n, tape, g)
         dz, dgamma, dbeta = layer_norm_backward(rows(dn), p["norm_gamma"], tape)
@@ -130,23 +142,24 @@ class Gla(Variant):
         dz = dz.reshape(B, T, D)
         dkv = tape.empty(B, T, 2 * D)
         xp.multiply(dz, kv[..., D:], out=dkv[..., :D])
-        dkv[..., :D] *= 1 / self.config.r_temp
+        if self.config.r_temp != 1:
+            dkv[..., :D] *= 1 / self.config.r_temp
         xp.multiply(dz, kv[..., :D], out=dkv[..., D:])
         g.product("kv_weight", rows(x), rows(dkv))
         return linear(dkv, p["kv_weight"].T, None, tape)
 
     def _convolve_backward(self, p: Weights, dc: Array, n: Array, tape: Tape, g: LayerGradients) -> Array:
-        B, T, D = dc.shape
-        w, dw = p["conv_weight"], xp.zeros((D, self.config.s_kernel), dc.dtype)
-        dn, part = tape.empty(B, T, D), tape.empty(B, T, D)
-        for i, outputs, inputs in self._reach(T):
-            room = part[:, inputs]
-            dw[:, i] = xp.multiply(dc[:, outputs], n[:, inputs], out=room).sum((0, 1))
+        w = xp.ascontiguousarray(p["conv_weight"].T)
+        dw, dn, part = xp.zeros(w.shape, dc.dtype), tape.empty(*dc.shape), tape.empty(*dc.shape)
+        for i, inputs, outputs in self._reach(dc.shape, -1):
+            room, came = part[:, inputs], dc[:, outputs]
+            xp.multiply(came, n[:, inputs], out=room)
+            dw[i] += xp.matmul(constant(room.shape[1], 1.0, room.dtype), room).sum(0)
             if i == self.before:
-                xp.multiply(dc, w[:, i], out=dn)
+                xp.multiply(came, w[i], out=dn[:, inputs])
             else:
-                dn[:, inputs] += xp.multiply(dc[:, outputs], w[:, i], out=room)
-        g.add("conv_weight", dw)
+                dn[:, inputs] += xp.multiply(came, w[i], out=room)
+        g.add("conv_weight", dw.T)
         return dn
 
     def _whole(self) -> NoReturn:

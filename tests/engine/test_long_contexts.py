@@ -131,3 +131,21 @@ def test_rfa_hands_its_memory_on_through_a_very_long_text(window):
     assert relative_error(value, x, dx, rng, elements=4) < 1e-6
     for name in ("memory_decay", "k_weight", "v_weight"):
         assert relative_error(value, layer.weights[name], gradients[name], rng, elements=4) < 1e-6, name
+
+
+@pytest.mark.parametrize("convolution", ["causal", "centred"])
+@pytest.mark.parametrize("stretch", [1, 3, 7])
+def test_convolution_in_stretches(convolution, stretch, monkeypatch):
+    """However time is cut into stretches, loss and gradients are those of one."""
+    config = tiny(("pre", "gla", "mlp"), n_ctx=20, s_kernel=6, c_convolution=convolution)
+    model, ids = wild(config), ids_for(config)
+
+    def gradients() -> tuple[float, np.ndarray]:
+        found = Gradients(model.params)
+        return model.loss_and_gradients(ids, ids[:, ::-1], found), found.finish().copy()
+
+    loss, whole = gradients()
+    monkeypatch.setattr("engine.attention.gla._STRETCH", stretch * config.batch_size * config.n_emb)
+    again, cut = gradients()
+    assert again == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(cut, whole, rtol=1e-11, atol=1e-12)
