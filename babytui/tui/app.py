@@ -49,6 +49,14 @@ class PlaygroundApp(App[int]):
         """The screen with the panes, whatever is in front of it."""
         return next(screen for screen in self.screen_stack if isinstance(screen, PlaygroundScreen))
 
+    @property
+    def _background_screens(self) -> list[Screen[Any]]:
+        """None behind a screen that hides them: Textual takes the one below along even then, and every change in the
+        playground would paint the whole terminal again."""
+        screen = self.screen
+        hidden = not isinstance(screen, ModalScreen) and screen.styles.background.a == 1
+        return [] if hidden else super()._background_screens
+
     def action_maximise(self) -> None:
         self.playground.action_maximise()
 

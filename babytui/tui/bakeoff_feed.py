@@ -12,7 +12,7 @@ from textual.message import Message
 if TYPE_CHECKING:
     from babytui.bakeoff_progress import Progress, Row
 
-PERIOD, IDLE_PERIOD = 0.5, 2.0  # seconds between two looks at one that is at work, and at one that is not
+PERIOD, IDLE_PERIOD = 1.0, 2.0  # seconds between two looks at one that is at work, and at one that is not
 
 
 class Looked(Message):

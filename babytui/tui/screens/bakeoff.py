@@ -118,6 +118,8 @@ class BakeOffScreen(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._draw)
+        playground = self.app.playground  # type: ignore[attr-defined]
+        playground.post_message(events.Resize(event.size, event.virtual_size, event.container_size))
 
     # --- which one --------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The table of a bake-off: sorted by any column, and only what changed is painted again."""
+"""The table of a bake-off: sorted by any column, and only rows that changed are painted again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.text import Text
-from textual.coordinate import Coordinate
 from textual.geometry import Region
 from textual.widgets import DataTable
 
@@ -42,21 +41,24 @@ class Results(DataTable[Text]):
         widths = fitting(list(texts.values()), self.outer_size.width - scrolled) if rows else {}
         cells = {name: tuple(found[column] for column in widths) for name, found in texts.items()}
         if list(cells) == list(self._drawn) and widths == self._widths:
-            for name, found_cells in cells.items():
-                for column, old, new in zip(widths, self._drawn[name], found_cells, strict=True):
-                    if old != new:
-                        self._change(name, column, _cell(column, new))
+            for name, after in cells.items():
+                before = self._drawn[name]
+                self._change(name, {column: new for column, old, new in zip(widths, before, after, strict=True)
+                                    if old != new})
             self.shown = rows
         else:
             self._rebuild(rows, cells, widths)
         self._drawn = cells
 
-    def _change(self, row: str, column: str, value: Text) -> None:
-        """Another text in one cell; `update_cell` alone would paint the whole table."""
+    def _change(self, row: str, texts: Mapping[str, str]) -> None:
+        """Other texts in a row's cells. `update_cell` alone would paint the whole table every time."""
+        if not texts:
+            return
         self._quiet = True
-        self.update_cell(row, column, value)
+        for column, text in texts.items():
+            self.update_cell(row, column, _cell(column, text))
         self._quiet = False
-        self.refresh_coordinate(Coordinate(self.get_row_index(row), self.get_column_index(column)))
+        self.refresh_row(self.get_row_index(row))
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Results:
         if not self._quiet or layout or recompose:

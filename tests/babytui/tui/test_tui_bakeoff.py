@@ -193,7 +193,7 @@ async def test_live_stopped_killed_and_resumed(playground: Any, until: Any, endl
         assert app.screen is app.playground
 
 
-async def test_only_a_changed_cell_is_painted(playground: Any, until: Any, done: BakeOff) -> None:
+async def test_only_a_changed_row_is_painted(playground: Any, until: Any, done: BakeOff) -> None:
     async with playground(80, 24) as (app, pilot):
         screen = await opened(app, pilot, until)
         await until(pilot, lambda: screen.table.row_count == 3)
@@ -209,11 +209,27 @@ async def test_only_a_changed_cell_is_painted(playground: Any, until: Any, done:
         table.refresh = watch  # type: ignore[method-assign]
         screen.rows[0].values["tokens_per_second"] = 12.0
         screen._draw()
-        assert painted and all(len(regions) == 1 and regions[0].height == 1 and regions[0].width < 20
-                               for regions in painted)
+        assert [[region.height for region in regions] for regions in painted] == [[1]]
         painted.clear()
         screen._draw()
         assert not painted
+
+
+async def test_the_playground_behind_is_not_painted_and_hears_of_another_size(playground: Any, until: Any,
+                                                                             endless: BakeOff) -> None:
+    async with playground(120, 40) as (app, pilot):
+        await until(pilot, lambda: app.playground.training.view.step)
+        assert len(shown := [pane for pane in app.playground.query(".pane") if pane.display]) == 4, shown
+        screen = await opened(app, pilot, until)
+        assert app._background_screens == [] and not app.playground.is_current
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: screen.size.width == 80 and screen.table.virtual_size.width <= 80)
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, BakeOffForm))
+        assert screen in app._background_screens, "a dialog shows what it stands on"
+        await pilot.press("escape", "escape")
+        assert app.screen is app.playground and app.playground.tabbed
+        await until(pilot, lambda: [pane.size.width for pane in app.playground.query(".pane") if pane.display] == [76])
 
 
 @pytest.mark.parametrize("width", [30, 58, 78, 158])
