@@ -43,7 +43,7 @@ MOST_JOBS = 64
 LONGEST_NAME = 40
 _CHOSEN = ("c_attention", "c_network", "c_sequence", "n_steps")  # parameters that a bake-off decides
 _OVERHEAD = 4.0  # seconds a run takes beside its training: its start, its last evaluation, the measuring
-_CALIBRATION = 6.0  # seconds that an estimate may take
+_MEASURING, _CALIBRATION = 4.0, 8.0  # seconds that an estimate should take, and after which it measures no more
 _GRACE = 10.0  # seconds a new conductor has to take its lock
 
 
@@ -371,7 +371,7 @@ class Draft:
             if measure and not self.budget.seconds and (not speeds or time.monotonic() - begun < _CALIBRATION):
                 if tell:
                     tell(n + 1, len(configs))
-                speeds.append(calibrate(config, 0.02))
+                speeds.append(calibrate(config, min(0.3, _MEASURING / len(configs))))
             mean = len(speeds) / sum(1 / speed for speed in speeds) if speeds else None
             found = estimate(config, vocab_size=self.vocab_size, speed=speeds[n] if n < len(speeds) else mean)
             # the model, its journal and report; and while it is trained three checkpoints of weights and two moments
