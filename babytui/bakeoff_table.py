@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from babytui.units import amount
 from engine.errors import UsageError
 
 Values = Mapping[str, Any]
@@ -30,16 +31,6 @@ class Column:
 def loss(value: float) -> str:
     """Four decimals, as long as they mean something."""
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.3g}"
-
-
-def amount(value: float) -> str:
-    """12,345 up to a million, then 1.23M."""
-    if value < 1e6:
-        return f"{value:,.0f}"
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return str(value)
 
 
 def _two(value: float) -> str:

@@ -7,9 +7,7 @@ what is done is in results.jsonl, and which run trains what was written to log.j
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
 import statistics
 import sys
 import time
@@ -22,17 +20,15 @@ from typing import Any
 
 import orjson
 
-from babytui import bakeoff, library, runs, texts
-from babytui.bakeoff import Architecture, BakeOff, architecture_of
+from babytui import library, process, runs, texts
+from babytui.bakeoff import Architecture, BakeOff, architecture_of, config_of
 from engine import events
 from engine.config import Config
 from engine.errors import BabyError, RunError
 from store import atomic, journal
-from store.lock import Lock
 from store.names import new_guid
 from store.workspace import Workspace
 
-NICENESS = 5
 IDLE_SECONDS = 0.1
 ATTEMPTS = 3  # at a run that dies
 MEASURE_SECONDS = 1.0
@@ -41,21 +37,11 @@ LEAST_REPEATS, MOST_REPEATS = 3, 50
 
 def main(argv: list[str]) -> int:
     """Conduct the bake-off named on the command line and return the exit code."""
-    parser = argparse.ArgumentParser(prog="babytui conduct", allow_abbrev=False)
-    parser.add_argument("guid")
-    parser.add_argument("--workspace", required=True)
+    parser = process.parser("conduct")
     parser.add_argument("--retry", action="store_true")
     given = parser.parse_args(argv)
     found = BakeOff(Workspace(given.workspace), given.guid)
-    lock = Lock(found.dir / "lock")
-    if not lock.acquire():
-        print(f"{found.guid} is conducted by another process already.", file=sys.stderr)
-        return 1
-    try:
-        os.nice(NICENESS)
-    except OSError:
-        pass
-    return Conductor(found, given.retry).run_to_end()
+    return process.hold(found, lambda: Conductor(found, given.retry).run_to_end())
 
 
 class Conductor:
@@ -84,9 +70,7 @@ class Conductor:
         self.waiting = deque(one for one in found.architectures if one not in finished)
         self.live: dict[Architecture, runs.Run] = {}
         self.trained: deque[tuple[Architecture, runs.Run]] = deque()
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask_to_stop)
+        process.heed(self._ask_to_stop)
 
     def _ask_to_stop(self, *_: object) -> None:
         self.marker.touch()
@@ -120,7 +104,7 @@ class Conductor:
     def _check_text(self) -> None:
         """RunError when the text is another than the one it was started with: its rows would not be comparable."""
         text = texts.read([Path(path) for path in self.plan["texts"]]).text
-        if bakeoff.digest_of(text) != self.plan.get("text_sha256"):
+        if texts.digest(text) != self.plan.get("text_sha256"):
             raise RunError("The text has changed since this bake-off was started; put the old one back, or start "
                            "another bake-off.")
 
@@ -158,7 +142,7 @@ class Conductor:
     def _begin(self, one: Architecture) -> None:
         """Start its run, go on with the one that was interrupted, or find it done."""
         try:
-            config = bakeoff.config_of(self.base, one, self.budget, self.jobs)
+            config = config_of(self.base, one, self.budget, self.jobs)
             config.validate()
         except BabyError as error:
             self._result(one, error=str(error))

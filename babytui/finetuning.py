@@ -33,7 +33,6 @@ EPOCHS = 3  # passes over the text
 FEWEST, MOST = 30, 1000  # steps
 SHOWN_SYMBOLS = 16
 _TOLD = 200  # characters of one fact that a file tells
-VOCABULARY = {"wte_weight": 0, "lm_head_weight": 1, "lm_head_bias": 0}  # tensors and the axis of their symbols
 
 
 class PromptError(TextError):
@@ -332,7 +331,7 @@ def _new_rows(model: Model, factors: Mapping[str, Any], count: int) -> dict[str,
     """What belongs to the new symbols, without the adapters' part of it where the vocabulary itself is adapted."""
     import numpy as np
 
-    from engine.adaptation import merge
+    from engine.adaptation import VOCABULARY, merge
 
     arrays = {name: np.asarray(value) for name, value in model.export().items() if name in VOCABULARY}
     own = {key: value for key, value in factors.items() if key.rpartition(".")[0] in arrays}
@@ -347,11 +346,11 @@ def apply_adapter(model: Model, tokenizer: Tokenizer, sha256: str, path: str | o
     """A base with adapters of a file put on it, and its vocabulary. NotFound, FormatError when it does not fit."""
     import numpy as np
 
-    from engine.adaptation import merge
+    from engine.adaptation import VOCABULARY, merge
     from engine.model import Model
     from store import adapters
 
-    found = adapters.load(path)
+    found = adapters.load(Path(path))
     name = visible(Path(path).name, newlines=False)
     if found.base_sha256 != sha256:
         raise FormatError(f"{name} belongs to another model ({visible(found.base_guid[:46], newlines=False)}, or an "

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from babytui import workspace_choice
-from babytui.runs import SHIPPED, Run, past
+from babytui.process import past
+from babytui.runs import SHIPPED, Run
 from babytui.runs import start as _start
 from engine.config import Config, remarks
 from engine.errors import ConfigError, FormatError, NotFound

@@ -19,8 +19,6 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,31 +27,27 @@ from typing import Any
 
 import orjson
 
-from babytui.blas import THREADS
+from babytui.process import Work, last_words, listed, past, spawn
+from babytui.workspace_choice import existing
 from engine.config import Config
-from engine.errors import BabyError, FormatError, NotFound, RunError, UsageError
+from engine.errors import FormatError, NotFound, RunError, UsageError
 from engine.events import Control, End, Event, Start, Step
 from engine.events import parse as parse_event
 from store import atomic, journal
 from store.lock import Lock
-from store.names import FINETUNED, check_name, short
+from store.names import FINETUNED, check_name
 from store.workspace import Workspace, new_guid
 
 COMMANDS = ("pause", "resume", "stop", "checkpoint", "learning_rate")
 SHIPPED = "baby"  # the name of the model that comes with the package
 LIVE = ("starting", "running", "paused")
 OVER = ("finished", "stopped", "failed", "died")
-_GRACE = 10.0  # seconds a new worker has to take its lock
 _BEGIN = 3.0  # seconds that `start` waits for a worker that is reading its text
-_children: list[subprocess.Popen[bytes]] = []  # kept so that finished ones are reaped
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training run, alive or over."""
-
-    workspace: Workspace
-    guid: str
+class Run(Work):
+    """One training run, alive or over. Its plan: config, texts, notes, dataset, …, and base when it is fine-tuned."""
 
     @property
     def dir(self) -> Path:
@@ -63,26 +57,6 @@ class Run:
     @property
     def journal(self) -> Path:
         return self.dir / "events.jsonl"
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        """What was asked for: guid, name, created, config, texts, notes, dataset, …, and base when it is fine-tuned.
-        {} if unreadable."""
-        try:
-            plan = orjson.loads((self.dir / "plan.json").read_bytes())
-        except (OSError, orjson.JSONDecodeError):
-            return {}
-        return plan if isinstance(plan, dict) else {}
-
-    @property
-    def name(self) -> str:
-        """The run's name, or the start of its GUID."""
-        return str(self.plan.get("name") or self.short)
-
-    @property
-    def short(self) -> str:
-        """The start of its GUID, as commands take it."""
-        return short(self.guid)
 
     @property
     def verb(self) -> str:
@@ -95,11 +69,6 @@ class Run:
         base = self.plan.get("base")
         return str(base.get("name") or "") if isinstance(base, dict) else ""
 
-    @property
-    def alive(self) -> bool:
-        """Whether its process holds its lock."""
-        return Lock.held(self.dir / "lock")
-
     def status(self) -> str:
         """starting, running, paused; or finished, stopped, failed, died. Derived from the lock and the last events."""
         alive = self.alive
@@ -108,9 +77,7 @@ class Run:
             if last and isinstance(last[-1], End):
                 reason = last[-1].reason
                 return reason if reason in ("stopped", "failed") else "finished"
-            started = self.plan.get("created")
-            young = isinstance(started, (int, float)) and time.time() - started < _GRACE
-            return "starting" if young and not last and not (self.dir / "worker.log").exists() else "died"
+            return "starting" if self.young and not last and not (self.dir / "worker.log").exists() else "died"
         for event in reversed(last):
             if isinstance(event, End):
                 break  # of the time before it was resumed
@@ -191,13 +158,6 @@ class Run:
             time.sleep(0.03)
         return status
 
-    def wait(self, timeout: float | None = None) -> str:
-        """The status when the process has ended, or after `timeout` seconds."""
-        end = time.monotonic() + timeout if timeout is not None else None
-        while self.alive and (end is None or time.monotonic() < end):
-            time.sleep(0.05)
-        return self.status()
-
     def resume(self) -> Run:
         """Let a paused run go on, or continue a stopped, failed or dead one from its last checkpoint."""
         status = self.status()
@@ -209,8 +169,34 @@ class Run:
             if not list((self.dir / "checkpoints").glob("*.safetensors")):
                 raise RunError(f"{self.name} {past(status)} before its first checkpoint; start it again with babytui "
                                f"{self.verb}.")
-            _launch(self, resume=True)
+            self._launch(resume=True)
         return self
+
+    def _launch(self, *, resume: bool = False) -> None:
+        """Start the worker and wait until it has begun: until its Start, or _BEGIN seconds with the lock for a long
+        text.
+
+        RunError, with the worker's own sentence if it left one, when it ended before that.
+        """
+        control = self.dir / "control.jsonl"
+        seen = control.stat().st_size if control.exists() else 0
+        before = self.journal.stat().st_size if self.journal.exists() else 0
+        printed = self.dir / "worker.log"
+        child = spawn(["worker", self.guid, "--workspace", str(self.workspace.root), "--control", str(seen),
+                       *(["--resume"] if resume else [])], printed)
+        end = None
+        while end is None or time.monotonic() < end:
+            over = child.poll() is not None  # looked at before the journal, which it finishes first
+            if end is None and self.alive:
+                end = time.monotonic() + _BEGIN
+            found, _ = self.events(before)
+            if any(isinstance(event, Start) for event in found):
+                return
+            if over:
+                said = found[-1].message if found and isinstance(found[-1], End) else ""
+                raise RunError(said or
+                               f"The training process ended at once; its last words were: {last_words(printed)}")
+            time.sleep(0.01)
 
 
 def start(workspace: Workspace, config: Config, texts: Sequence[str | os.PathLike[str]] = (), *,
@@ -242,32 +228,17 @@ def begin(workspace: Workspace, config: Config, vocab_size: int, plan: dict[str,
     """
     need_room(workspace, config, vocab_size)
     workspace.ensure()
+    plan = {"config": config.to_dict(), **plan}
     run = Run(workspace, guid or new_guid())
-    try:
-        try:
-            run.dir.mkdir(parents=True, mode=0o700)
-        except FileExistsError:  # somebody began another at this moment
-            run = Run(workspace, new_guid() + (FINETUNED if run.guid.endswith(FINETUNED) else ""))
-            run.dir.mkdir(parents=True, mode=0o700)
-        atomic.write_json(run.dir / "plan.json",
-                          {"guid": run.guid, "created": time.time(), "config": config.to_dict(), **plan})
-    except OSError as error:
-        raise RunError(f"{run.dir} cannot be written: {error.strerror}.") from None
-    try:
-        _launch(run)
-    except BabyError:
-        shutil.rmtree(run.dir, ignore_errors=True)  # nothing was learnt yet
-        raise
+    if not run.begin(plan):  # somebody began another at this moment
+        run = Run(workspace, new_guid() + (FINETUNED if run.guid.endswith(FINETUNED) else ""))
+        run.begin(plan)
     return run
 
 
 def all_runs(workspace: Workspace) -> list[Run]:
     """Every run in the workspace, newest first."""
-    try:
-        folders = [path for path in workspace.runs.iterdir() if (path / "plan.json").is_file()]
-    except OSError:
-        return []
-    return [Run(workspace, path.name) for path in sorted(folders, key=_created, reverse=True)]
+    return listed(workspace.runs, lambda guid: Run(workspace, guid))
 
 
 def find(workspace: Workspace, reference: str) -> Run:
@@ -290,60 +261,10 @@ def need_room(workspace: Workspace, config: Config, vocab_size: int) -> None:
     cost = estimate(config, vocab_size=vocab_size)
     # a checkpoint holds weights and two moments; two are kept while a third is written
     need = cost.model_file_bytes + 3 * 3 * cost.parameters * (8 if config.d_type == "fp64" else 4)
-    place = workspace.root
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(existing(workspace.root)).free
     if free < need:
         raise RunError(f"The disk of {workspace.root} has {free / 1e6:,.1f} MB free, but this model and its "
                        f"checkpoints need about {need / 1e6:,.1f} MB; free some space or use another --workspace.")
-
-
-def _launch(run: Run, *, resume: bool = False) -> None:
-    """Start the worker and wait until it has begun: until its Start, or _BEGIN seconds with the lock for a long text.
-
-    RunError, with the worker's own sentence if it left one, when it ended before that.
-    """
-    control = run.dir / "control.jsonl"
-    seen = control.stat().st_size if control.exists() else 0
-    before = run.journal.stat().st_size if run.journal.exists() else 0
-    child = spawn(["worker", run.guid, "--workspace", str(run.workspace.root), "--control", str(seen),
-                   *(["--resume"] if resume else [])], run.dir / "worker.log")
-    end = None
-    while end is None or time.monotonic() < end:
-        over = child.poll() is not None  # looked at before the journal, which it finishes first
-        if end is None and run.alive:
-            end = time.monotonic() + _BEGIN
-        found, _ = run.events(before)
-        if any(isinstance(event, Start) for event in found):
-            return
-        if over:
-            said = found[-1].message if found and isinstance(found[-1], End) else ""
-            raise RunError(said or f"The training process ended at once; its last words were: {_last_line(run)}")
-        time.sleep(0.01)
-
-
-def spawn(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start `python -m babytui WORDS` as a session of its own that outlives this one, printing to `log`. RunError."""
-    # -P: a folder called inputs/ or store/ where the user stands must not be taken for ours
-    command = [sys.executable, "-P", "-m", "babytui", *words]
-    _children[:] = [child for child in _children if child.poll() is None]
-    try:
-        with open(log, "ab") as printed:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed,
-                                     start_new_session=True, cwd="/", env=_environment())
-    except OSError as error:
-        raise RunError(f"The training process cannot be started: {error.strerror or error}.") from None
-    _children.append(child)
-    return child
-
-
-def _environment() -> dict[str, str]:
-    """The worker's environment: this package importable, and one BLAS thread to each process."""
-    environment = dict(os.environ)
-    home = str(Path(__file__).resolve().parent.parent)
-    environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [environment.get("PYTHONPATH")])])
-    return {**environment, **dict.fromkeys(THREADS, "1")}  # the trainer spreads lanes over processes, not threads
 
 
 def _parse(lines: list[dict[str, Any]]) -> list[Event]:
@@ -368,24 +289,3 @@ def choose_name(workspace: Workspace, wish: str | None, otherwise: str) -> str:
     while (name := base if number == 1 else f"{base}-{number}") in taken or name.lower() in ("last", SHIPPED):
         number += 1
     return name
-
-
-def _created(folder: Path) -> float:
-    try:
-        return float(orjson.loads((folder / "plan.json").read_bytes())["created"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
-
-
-def _last_line(run: Run) -> str:
-    try:
-        lines = (run.dir / "worker.log").read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1] if lines else "(nothing)"
-
-
-def past(status: str) -> str:
-    """A status as a verb: what became of the run."""
-    words = {"finished": "is finished", "stopped": "was stopped", "failed": "failed", "died": "died"}
-    return words.get(status, "is " + status)

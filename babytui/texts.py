@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ def dataset(paths: Sequence[Path]) -> str:
     """What a set of texts is called: the file's stem, or the first one's and how many more."""
     stems = [reading.safe_name(path.name if path.is_dir() else path.stem) for path in paths]
     return "+".join(stems) if len(stems) <= 2 else f"{stems[0]}+{len(stems) - 1}"
+
+
+def digest(text: str) -> str:
+    """By which a text is recognised."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check(config: Config, text: str, prompt: str = "") -> int:

@@ -7,11 +7,8 @@ and keep the model.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import os
 import platform
-import signal
 import sys
 import time
 import traceback
@@ -19,13 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from babytui import report, runs
+from babytui import process, report, runs
 from engine import events
 from engine.config import Config
 from engine.errors import BabyError, FormatError, RunError
 from store import checkpoint, journal
 from store.atomic import StoreError
-from store.lock import Lock
 from store.workspace import Workspace
 
 CHECKPOINT_SECONDS = 60.0
@@ -34,29 +30,18 @@ FLUSH_SECONDS = 0.1
 IDLE_SECONDS = 0.05  # how often a paused run looks for a command
 RETRY_SECONDS = 2.0  # how often a run whose model cannot be written tries again
 COMPLETION_TOKENS = 300
-NICENESS = 5
 _EXTRA = "extra/"  # in a checkpoint: what a model file holds beside weights
 State = tuple[dict[str, Any], dict[str, Any]]  # of a checkpoint: arrays and plain data
 
 
 def main(argv: list[str]) -> int:
     """Train the run named on the command line and return the exit code."""
-    parser = argparse.ArgumentParser(prog="babytui worker", allow_abbrev=False)
-    parser.add_argument("guid")
-    parser.add_argument("--workspace", required=True)
+    parser = process.parser("worker")
     parser.add_argument("--control", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args(argv)
     run = runs.Run(Workspace(given.workspace), given.guid)
-    lock = Lock(run.dir / "lock")
-    if not lock.acquire():
-        print(f"{run.guid} is being trained by another process already.", file=sys.stderr)
-        return 1
-    try:
-        os.nice(NICENESS)
-    except OSError:
-        pass
-    return Worker(run, given.control, given.resume).run_to_end()
+    return process.hold(run, lambda: Worker(run, given.control, given.resume).run_to_end())
 
 
 class Worker:
@@ -78,9 +63,7 @@ class Worker:
         self.tokenizer: Any = None
         self.digest = ""
         self.last_flush = self.last_checkpoint = time.monotonic()
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        process.heed(self._stop)
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
@@ -123,7 +106,7 @@ class Worker:
 
         config = Config.read(self.plan.get("config"), strict=False)
         text = texts.read([Path(path) for path in self.plan["texts"]]).text
-        self.digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        self.digest = texts.digest(text)
         state = self._last_checkpoint() if self.resume else None
         self._begin_with(config, text, state)
         ids = self.tokenizer.encode(text)

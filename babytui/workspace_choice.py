@@ -26,3 +26,10 @@ def folder(given: str | os.PathLike[str] | None = None) -> Path:
     if (here / "settings").is_dir() or (here / "models").is_dir():
         return here
     return Path.home() / "babytui"
+
+
+def existing(place: Path) -> Path:
+    """The folder, or the nearest above it that there is."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place

@@ -14,7 +14,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from babytui import bakeoff  # noqa: E402
+from babytui import bakeoff, bakeoff_draft  # noqa: E402
 from babytui import bakeoff_table as table  # noqa: E402
 from babytui.bakeoff_progress import Progress  # noqa: E402
 from engine.config import Config  # noqa: E402
@@ -36,8 +36,8 @@ def collect(reference: str, workspace: Workspace) -> dict[str, Any]:
     config = Config(plan["config"])
     shared = ("n_layers", "n_emb", "head_size", "n_heads", "n_ctx", "batch_size", "r_learn", "c_schedule", "r_dropout",
               "d_type", "c_tokenizer", "r_split")
-    return {"command": bakeoff.command_line(found.architectures, plan["config"], found.budget, [plan["dataset"]],
-                                            jobs=int(plan["jobs"])),
+    return {"command": bakeoff_draft.command_line(found.architectures, plan["config"], found.budget, [plan["dataset"]],
+                                                  jobs=int(plan["jobs"])),
             "date": time.strftime("%Y-%m-%d", time.gmtime(plan["created"])), "dataset": plan["dataset"],
             "budget": plan["budget"], "seed": plan["seed"], "jobs": plan["jobs"], "machine": plan["machine"],
             "config": {name: config.values[name] for name in shared},

@@ -21,10 +21,10 @@ import numpy as np
 
 from engine import backend
 from engine.errors import ConfigError, FormatError, shown
-from engine.parameters import LORA, Tensor, pieces
+from engine.parameters import LORA, Tensor, index_shape, pieces
 
 MAX_PATTERNS = 1000
-_VOCABULARY = {"wte_weight": 0, "lm_head_weight": 1, "lm_head_bias": 0}  # and the axis of the symbols
+VOCABULARY = {"wte_weight": 0, "lm_head_weight": 1, "lm_head_bias": 0}  # tensors and the axis of their symbols
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Adaptation:
                  if self.rank or any(fnmatchcase(name, pattern) for pattern in self.freeze)]
         if not still or tensor.frozen:
             return tensor
-        axis = _VOCABULARY.get(tensor.name)
+        axis = VOCABULARY.get(tensor.name)
         if self.new_symbols and axis is not None and tensor.name not in adapted:
             old = slice(0, tensor.shape[axis] - self.new_symbols)
             return replace(tensor, held=((slice(None), old) if axis else old,))
@@ -159,11 +159,6 @@ def _fits_nothing(field: str, pattern: str, names: Sequence[str]) -> ConfigError
     return ConfigError(f"{field}: {shown(pattern)} fits no tensor of this model; one is called {example}.", field)
 
 
-def index_shape(shape: tuple[int, ...], index: Any) -> tuple[int, ...]:
-    """The shape of the piece `index` of a tensor."""
-    return np.broadcast_to(np.float32(0), shape)[index].shape
-
-
 def grow(arrays: Mapping[str, Any], vocab_size: int, seed: int = 1) -> dict[str, Any]:
     """The contents of a model file for a vocabulary with more symbols at its end. Old rows and logits stay as they are.
 
@@ -177,7 +172,7 @@ def grow(arrays: Mapping[str, Any], vocab_size: int, seed: int = 1) -> dict[str,
     more = vocab_size - table.shape[0]
     if more < 0:
         raise FormatError(f"The model knows {table.shape[0]} symbols, more than the {vocab_size} of its vocabulary.")
-    for name, axis in _VOCABULARY.items():
+    for name, axis in VOCABULARY.items():
         old = out.get(name)
         if old is None or not more:
             continue

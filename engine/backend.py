@@ -79,13 +79,6 @@ def random(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *numbers])))
 
 
-def cores() -> int:
-    """Processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class Arena:
     """Buffers that are used again instead of being allocated.
 

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from engine import registry
 from engine.config import Config
 from engine.errors import ConfigError, FormatError, shown
-from engine.parameters import Tensor, pieces
+from engine.parameters import Tensor, index_shape, pieces
 
 _PREFIX = re.compile(r"block_\d+_([a-z0-9]+)_")
 
@@ -51,9 +49,8 @@ def check(config: Config, declared: Sequence[Tensor], contents: Mapping[str, Any
     its tensors contradict. declared: the tensors of a model with this config; contents: under our names."""
     known: set[str] = set()
     for tensor in declared:
-        whole = np.broadcast_to(np.int8(0), tensor.shape)  # takes no memory, and can be indexed
         for name, index in pieces(tensor):
-            _check_tensor(name, contents.get(name), whole[index].shape, tensor.optional, config, source)
+            _check_tensor(name, contents.get(name), index_shape(tensor.shape, index), tensor.optional, config, source)
             known.add(name)
     for i in range(config.n_layers):
         for variant in (registry.attention.get(config.c_attention), registry.network.get(config.c_network)):

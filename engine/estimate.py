@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import backend, data, registry, schedule
+from engine import backend, data, processor, registry, schedule
 from engine.adaptation import Adaptation
 from engine.config import Config
 from engine.model import Model, lowest, tensors
@@ -91,7 +91,7 @@ def cores(config: Config) -> int:
     """Processes that training will use on this machine: c_device_cpu_cores, at most those there are, one on a GPU."""
     if config.c_device == "gpu":
         return 1
-    return min(config.c_device_cpu_cores or backend.cores(), backend.cores())
+    return min(config.c_device_cpu_cores or processor.cores(), processor.cores())
 
 
 def _seconds(config: Config, buffered: int, flops: float, speed: float) -> float:

@@ -61,6 +61,11 @@ def pieces(tensor: Tensor) -> list[tuple[str, Any]]:
     return [(stem(tensor.name) + part, index) for part, index in tensor.parts] or [(tensor.name, ...)]
 
 
+def index_shape(shape: tuple[int, ...], index: Any) -> tuple[int, ...]:
+    """The shape of the piece `index` of a tensor of `shape`."""
+    return np.broadcast_to(np.int8(0), shape)[index].shape  # takes no memory
+
+
 def free(tensor: Tensor) -> np.ndarray:
     """1 where a tensor is trained, 0 where it is held."""
     mask = np.ones(tensor.shape, np.int8)

@@ -7,15 +7,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from babytui import bakeoff, runs, workspace_choice
+from babytui import bakeoff, workspace_choice
 from babytui import bakeoff_table as table
+from babytui.bakeoff_draft import Draft, architectures, draft
 from babytui.bakeoff_progress import DONE, FAILED, Progress, Row, ordered
+from babytui.cli.asking import may_delete, stop_or_leave, trashed
 from babytui.cli.bakeoff_live import LiveTable, screen
 from babytui.cli.output import Output, columns, date, seconds, size
 from babytui.cli.output import table as aligned
 from babytui.cli.settings import config_of
+from babytui.process import past
 from engine.errors import BabyError, RunError, UsageError
 from store import atomic
+from store.names import short
 
 REDRAW_SECONDS = 0.25
 QUESTION = "The bake-off goes on: [s]top it, leave it in the [b]ackground, [c]arry on watching? "
@@ -27,8 +31,8 @@ def start(arguments: Any) -> int:
     """Start a bake-off and watch it, or leave it at once with --detach."""
     out: Output = arguments.out
     by = table.sort_key(arguments.sort)
-    chosen = bakeoff.architectures(arguments.attention or [], arguments.network or [], arguments.arch or [],
-                                   arguments.sequence)
+    chosen = architectures(arguments.attention or [], arguments.network or [], arguments.arch or [],
+                           arguments.sequence)
     for text in arguments.set or []:
         if flag := _ARCHITECTURE.get(text.partition("=")[0].strip()):
             raise UsageError(f"What competes is chosen with {flag}, not with --set {text}.")
@@ -37,36 +41,36 @@ def start(arguments: Any) -> int:
     if len(budgets) > 1:
         raise UsageError("--steps, --tokens and --time are three ways to give a budget; use one of them.")
     workspace = workspace_choice.choose(arguments.workspace)
-    draft = bakeoff.draft(workspace, config_of(arguments, workspace, out), chosen, arguments.input or [],
-                          budget=budgets[0] if budgets else None, name=arguments.name, jobs=arguments.jobs)
-    _announce(draft, out)
-    found = draft.start()
+    wish = draft(workspace, config_of(arguments, workspace, out), chosen, arguments.input or [],
+                 budget=budgets[0] if budgets else None, name=arguments.name, jobs=arguments.jobs)
+    _announce(wish, out)
+    found = wish.start()
     if arguments.detach:
         if arguments.json:
             out.data(_facts(found))
         else:
             out.print(found.guid)
-        out.say(f"{found.name} goes on in the background; `babytui bakeoff attach {found.guid[:8]}` watches it, "
-                f"`babytui bakeoff stop {found.guid[:8]}` ends it.")
+        out.say(f"{found.name} goes on in the background; `babytui bakeoff attach {found.short}` watches it, "
+                f"`babytui bakeoff stop {found.short}` ends it.")
         return 0
     return _watch(found, arguments, by, owner=True)
 
 
-def _announce(draft: bakeoff.Draft, out: Output) -> None:
+def _announce(wish: Draft, out: Output) -> None:
     """How much it is, before it starts. RunError when the disk cannot hold it."""
-    cost = draft.cost(tell=lambda n, total: out.line(f"measuring this machine… {n} of {total}"))
+    cost = wish.cost(tell=lambda n, total: out.line(f"measuring this machine… {n} of {total}"))
     out.clear()
-    draft.need_room(cost)
-    for note in draft.notes:
+    wish.need_room(cost)
+    for note in wish.notes:
         out.say(note)
-    several = f", {draft.jobs} at once" if draft.jobs > 1 else ""
-    each = " each" if len(draft.architectures) > 1 else ""
-    out.say(f"{draft.name}: {_runs(len(draft.architectures))} of {draft.budget}{each} on {draft.dataset}{several}; "
+    several = f", {wish.jobs} at once" if wish.jobs > 1 else ""
+    each = " each" if len(wish.architectures) > 1 else ""
+    out.say(f"{wish.name}: {_runs(len(wish.architectures))} of {wish.budget}{each} on {wish.dataset}{several}; "
             f"about {seconds(cost.seconds)} and {size(cost.bytes)} of the {size(cost.free)} that are free.")
-    for one, problem in list(draft.problems.items())[:_SAID]:
+    for one, problem in list(wish.problems.items())[:_SAID]:
         out.alarm(f"{one.label} will be left out: {problem}")
-    if len(draft.problems) > _SAID:
-        out.alarm(f"So will {len(draft.problems) - _SAID} more.")
+    if len(wish.problems) > _SAID:
+        out.alarm(f"So will {len(wish.problems) - _SAID} more.")
 
 
 def _runs(number: int) -> str:
@@ -103,8 +107,8 @@ def _watch(found: bakeoff.BakeOff, arguments: Any, by: str, *, owner: bool) -> i
             _deliver(progress, arguments, by)
         else:
             out.print(found.guid)
-        out.say(f"{found.name} goes on; `babytui bakeoff attach {found.guid[:8]}` watches it, `babytui bakeoff stop "
-                f"{found.guid[:8]}` ends it.")
+        out.say(f"{found.name} goes on; `babytui bakeoff attach {found.short}` watches it, `babytui bakeoff stop "
+                f"{found.short}` ends it.")
         return 0 if sys.stdin.isatty() else 130
     _deliver(progress, arguments, by)
     code = _verdict(progress, out)
@@ -119,7 +123,7 @@ def _follow(progress: Progress, out: Output, by: str, owner: bool) -> tuple[bool
     while True:
         try:
             if pressed:
-                answer = "s" if again else _ask(out, live, owner)
+                answer = "s" if again else stop_or_leave(QUESTION, owner, live.clear)
                 pressed = False
                 if answer == "b":
                     live.clear()
@@ -145,21 +149,6 @@ def _follow(progress: Progress, out: Output, by: str, owner: bool) -> tuple[bool
             pressed, again = True, pressed or interrupted
 
 
-def _ask(out: Output, live: LiveTable, owner: bool) -> str:
-    if not owner:
-        return "b"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return "s"
-    live.clear()
-    while True:
-        print(QUESTION, end="", file=sys.stderr, flush=True)
-        answer = sys.stdin.readline()
-        if not answer:
-            return "b"  # the terminal is gone
-        if answer.strip().lower()[:1] in ("s", "b", "c"):
-            return answer.strip().lower()[0]
-
-
 def _tell(rows: list[Row], told: set[str], out: Output) -> None:
     """A line for each that is newly done."""
     for row in rows:
@@ -180,7 +169,7 @@ def _verdict(progress: Progress, out: Output) -> int:
     failed = [row for row in rows if row.state == FAILED]
     for row in failed if out.live else []:
         out.alarm(f"{row.architecture.label}: {row.values.get('error')}")
-    go_on = f"`babytui bakeoff resume {found.guid[:8]}` goes on with what is missing"
+    go_on = f"`babytui bakeoff resume {found.short}` goes on with what is missing"
     if progress.status == "failed":
         out.warn(f"babytui: {found.name} ended early. {found.message}")
         out.say(f"Then {go_on}.")
@@ -194,7 +183,7 @@ def _verdict(progress: Progress, out: Output) -> int:
     if failed and len(failed) == len(rows):
         return 1
     out.say(f"{found.name} is finished: {len(rows) - len(failed)} of {len(rows)} were trained. "
-            f"`babytui bakeoff show {found.guid[:8]}` prints its table again.")
+            f"`babytui bakeoff show {found.short}` prints its table again.")
     return 0
 
 
@@ -263,10 +252,10 @@ def list_bakeoffs(arguments: Any) -> int:
         out.say(f"There are no bake-offs in {workspace.root}; `babytui bakeoff` starts one.")
     else:
         rows = [("GUID", "NAME", "STATUS", "DONE", "BUDGET", "TEXT", "STARTED")]
-        for one in found:
-            ((kind, number),) = one["budget"].items()
-            rows.append((one["guid"][:8], one["name"], one["status"], f"{one['done']}/{one['architectures']}",
-                         str(bakeoff.Budget(kind, number)), one["dataset"][:20], date(one["created"])))
+        for facts in found:
+            ((kind, number),) = facts["budget"].items()
+            rows.append((facts["guid"][:8], facts["name"], facts["status"], f"{facts['done']}/{facts['architectures']}",
+                         str(bakeoff.Budget(kind, number)), facts["dataset"][:20], date(facts["created"])))
         for line in aligned(rows, right=(3,)):
             out.print(line)
     return 0
@@ -283,7 +272,7 @@ def stop(arguments: Any) -> int:
     if found.alive:
         out.say(f"{found.name} ends as soon as what is being trained is saved.")
         return 0
-    out.say(f"{found.name} {runs.past(status)}; `babytui bakeoff resume {found.guid[:8]}` goes on with what is "
+    out.say(f"{found.name} {past(status)}; `babytui bakeoff resume {found.short}` goes on with what is "
             "missing.")
     return 0
 
@@ -292,23 +281,17 @@ def delete(arguments: Any) -> int:
     """Move a bake-off and its models to the trash, after saying what will go."""
     out, found = arguments.out, _find(arguments)
     if found.alive:
-        raise RunError(f"{found.name} is at work; end it with `babytui bakeoff stop {found.guid[:8]}`, then delete it.")
+        raise RunError(f"{found.name} is at work; end it with `babytui bakeoff stop {found.short}`, then delete it.")
     models, name = found.models(), found.name
     if not arguments.yes:
-        out.warn(f"{name} ({found.guid[:8]}) with {len(models)} models, {size(sum(model.bytes for model in models))}:")
+        out.warn(f"{name} ({found.short}) with {len(models)} models, {size(sum(model.bytes for model in models))}:")
         for model in models:
-            out.warn(f"  {model.guid[:8]}  {model.name}")
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("Nothing was deleted: add --yes, because nobody can be asked here.")
-        print(f"Move the bake-off and these {len(models)} models to the trash? [y/N] ", end="", file=sys.stderr,
-              flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            out.say("Nothing was deleted.")
+            out.warn(f"  {short(model.guid)}  {model.name}")
+        if not may_delete(f"the bake-off and these {len(models)} models", out):
             return 0
     gone = found.delete()
     if arguments.json:
-        out.data([{"guid": item.guid, "files": [str(path) for path in item.files], "bytes": item.bytes,
-                   "trash": str(item.trash)} for item in gone])
+        out.data(trashed(gone))
     out.say(f"{name} and {len(gone) - 1} models are in the trash, {found.workspace.trash}; move their files back to "
             "have them again.")
     return 0

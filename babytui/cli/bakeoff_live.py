@@ -105,7 +105,7 @@ def _colour(row: Row) -> str:
 def heading(progress: Progress) -> str:
     """bake · 12 of 49 done · about 23:10 left"""
     left = progress.left()
-    name = str(progress.plan.get("name") or progress.bakeoff.guid[:8])
+    name = str(progress.plan.get("name") or progress.bakeoff.short)
     parts = [name, f"{progress.done} of {len(progress.rows)} done"]
     if progress.status != "running":
         parts.append(progress.status)

@@ -14,6 +14,7 @@ from typing import Any
 from babytui import __version__, workspace_choice
 from babytui.blas import THREADS
 from babytui.cli.output import Output, size
+from engine import processor
 from engine.errors import BabyError
 
 OK, NOTE, BAD = "ok", "note", "bad"
@@ -89,7 +90,7 @@ def _openblas_kernel() -> str:
 
 
 def _machine() -> list[Finding]:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = processor.cores()
     limits = ", ".join(f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name, "1") != "1")
     found: list[Finding] = [("cores", OK, f"{usable} usable" + (f" ({limits})" if limits else ""))]
     memory = _memory()
@@ -139,9 +140,7 @@ def _terminal() -> list[Finding]:
 
 
 def _workspace(root: Path) -> list[Finding]:
-    there = root
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    there = workspace_choice.existing(root)
     writable = os.access(there, os.W_OK | os.X_OK)
     state = "writable" if writable else "not writable; give another with --workspace"
     if not root.exists():

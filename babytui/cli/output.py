@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from babytui.units import amount
 from babytui.visible import visible
 
 
@@ -100,15 +101,8 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
 
 
 def count(number: float | None) -> str:
-    """12,345 up to a million, then 1.2M, 3.4G."""
-    if number is None:
-        return "–"
-    if number < 1e6:
-        return f"{number:,.0f}"
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
+    """12,345 up to a million, then 1.2M, 3.4G; or a dash."""
+    return "–" if number is None else amount(number)
 
 
 def size(number: float | None) -> str:

@@ -8,6 +8,7 @@ from babytui import runs, workspace_choice
 from babytui.cli.output import Output, date, loss, table
 from babytui.cli.train import finish
 from babytui.cli.watching import Watch
+from babytui.process import past
 from engine import events
 from engine.errors import RunError
 from store.names import short
@@ -127,5 +128,5 @@ def _answer(arguments: Any, run: runs.Run, status: str, wanted: str, then: str) 
         out.say(f"{run.name} is still {status}; it will be {wanted} after the step it is in.")
         return 0
     why = summary(run)["message"] or f"{run.dir / 'worker.log'} may say why."
-    out.warn(f"babytui: {run.name} {runs.past(status)}. {why}")
+    out.warn(f"babytui: {run.name} {past(status)}. {why}")
     return 1

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from babytui.cli.asking import stop_or_leave
 from babytui.cli.output import Output, columns, count, loss, seconds
 from babytui.runs import Run
 from engine import events
@@ -44,7 +45,7 @@ class Watch:
         while True:
             try:
                 if pressed:
-                    answer = "s" if again else self._ask()
+                    answer = "s" if again else stop_or_leave(QUESTION, self.owner, self.out.end_line)
                     pressed = False
                     if answer == "b":
                         self.left = True
@@ -87,20 +88,6 @@ class Watch:
                                    message=f"The disk of {self.run.dir} is full: nothing can be written until there is "
                                            "room.")
             time.sleep(0.05)
-
-    def _ask(self) -> str:
-        if not self.owner:
-            return "b"
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            return "s"
-        self.out.end_line()
-        while True:
-            print(QUESTION, end="", file=sys.stderr, flush=True)
-            answer = sys.stdin.readline()
-            if not answer:
-                return "b"  # the terminal is gone
-            if answer.strip().lower()[:1] in ("s", "b", "c"):
-                return answer.strip().lower()[0]
 
     def take(self, event: events.Event) -> None:
         """Remember an event without showing it."""

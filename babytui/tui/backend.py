@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import BabyError, ConfigError, NotFound
 
 if TYPE_CHECKING:
-    from babytui.bakeoff import Architecture, Draft
+    from babytui.bakeoff import Architecture
+    from babytui.bakeoff_draft import Draft
     from babytui.bakeoff_progress import Progress
     from babytui.finetuning import Base, Prepared
     from babytui.library import Baby
@@ -236,12 +237,13 @@ def open_bakeoff(workspace: Workspace, reference: str = "last") -> Progress | No
 
 def draft_bakeoff(workspace: Workspace, values: Mapping[str, Any], wishes: BakeOffWishes) -> Draft:
     """The bake-off that a form asks for, with the other form's parameters. BabyError."""
-    from babytui import bakeoff
+    from babytui.bakeoff import Budget
+    from babytui.bakeoff_draft import draft
     from engine.config import Config
 
     chosen = _architectures(wishes)
-    return bakeoff.draft(workspace, Config(dict(values)), chosen, _names(wishes.text),
-                         budget=bakeoff.Budget(wishes.kind, wishes.amount), name=wishes.name or None, jobs=wishes.jobs)
+    return draft(workspace, Config(dict(values)), chosen, _names(wishes.text),
+                 budget=Budget(wishes.kind, wishes.amount), name=wishes.name or None, jobs=wishes.jobs)
 
 
 def _architectures(wishes: BakeOffWishes) -> list[Architecture]:
@@ -254,16 +256,17 @@ def _architectures(wishes: BakeOffWishes) -> list[Architecture]:
 
 def bakeoff_command(workspace: Workspace, values: Mapping[str, Any], wishes: BakeOffWishes) -> str:
     """The command line that starts the same. ConfigError when nothing is chosen."""
-    from babytui import bakeoff
+    from babytui.bakeoff import Budget
+    from babytui.bakeoff_draft import command_line
 
     chosen = _architectures(wishes)
     if not chosen:
         raise ConfigError("Choose at least one attention and one network.")
-    return bakeoff.command_line(chosen, values, bakeoff.Budget(wishes.kind, wishes.amount), _names(wishes.text),
-                                name=wishes.name or None, jobs=wishes.jobs, workspace=str(workspace.root))
+    return command_line(chosen, values, Budget(wishes.kind, wishes.amount), _names(wishes.text),
+                        name=wishes.name or None, jobs=wishes.jobs, workspace=str(workspace.root))
 
 
-def export_bakeoff(progress: Progress, rows: list[Mapping[str, Any]]) -> list[Path]:
+def export_bakeoff(progress: Progress, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     """Writes its table as CSV and JSON into its folder."""
     from babytui import bakeoff_table
     from store import atomic

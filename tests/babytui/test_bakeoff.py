@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from babytui import bakeoff, runs
+from babytui import bakeoff, bakeoff_draft, runs
 from babytui import bakeoff_table as table
-from babytui.bakeoff import Architecture, BakeOff, Budget, architectures
+from babytui.bakeoff import Architecture, BakeOff, Budget
+from babytui.bakeoff_draft import architectures
 from babytui.bakeoff_progress import Progress, Row
 from babytui.cli.bakeoff_live import window
 from babytui.cli.parser import parse
-from engine import registry
+from engine import processor, registry
 from engine.config import PRESETS, Config
 from engine.errors import ConfigError, NotFound, RunError, UsageError
 from engine.estimate import state_bytes
@@ -72,8 +73,8 @@ def started(tmp_path: Path, text_file: Path) -> Iterator[Callable[..., BakeOff]]
 
     def start(pairs: list[str], budget: Budget = ENDLESS, **options) -> BakeOff:
         config = Config.read({**TINY, **options.pop("values", {})})
-        draft = bakeoff.draft(Workspace(tmp_path / "w"), config, architectures(pairs=pairs), [text_file],
-                              budget=budget, **options)
+        draft = bakeoff_draft.draft(Workspace(tmp_path / "w"), config, architectures(pairs=pairs), [text_file],
+                                    budget=budget, **options)
         begun.append(draft.start())
         return begun[-1]
 
@@ -116,7 +117,7 @@ def test_budgets(budget, steps):
 
 
 def test_jobs_share_the_cores(monkeypatch):
-    monkeypatch.setattr(bakeoff, "cores", lambda: 8)
+    monkeypatch.setattr(processor, "cores", lambda: 8)
     one, base = Architecture("gla", "lor", "post"), Config.read(TINY)
     assert bakeoff.config_of(base, one, Budget("steps", 3)).c_device_cpu_cores == 0
     config = bakeoff.config_of(base, one, Budget("steps", 3), jobs=3)
@@ -127,19 +128,19 @@ def test_jobs_share_the_cores(monkeypatch):
 
 def test_a_draft_says_what_is_wrong_and_what_it_costs(tmp_path, text_file, monkeypatch):
     workspace, wide = Workspace(tmp_path / "w"), Config.read({**TINY, "n_rank": 9})
-    draft = bakeoff.draft(workspace, wide, architectures(pairs=["mha/mlp", "mha/lor"]), [text_file])
+    draft = bakeoff_draft.draft(workspace, wide, architectures(pairs=["mha/mlp", "mha/lor"]), [text_file])
     assert list(draft.problems) == [Architecture("mha", "lor")] and len(draft.configs()) == 1
     assert draft.budget == Budget("steps", 60), "without a budget: one pass over the text"
     cost = draft.cost(measure=False)
     assert cost.seconds is None and 100_000 < cost.bytes < 2_000_000 and cost.free > 0
     assert draft.cost().seconds > 0
-    timed = bakeoff.draft(workspace, wide, architectures(["mha"], ["mlp", "swi"]), [text_file],
-                          budget=Budget("seconds", 60))
+    timed = bakeoff_draft.draft(workspace, wide, architectures(["mha"], ["mlp", "swi"]), [text_file],
+                                budget=Budget("seconds", 60))
     assert 120 < timed.cost().seconds < 140
     with pytest.raises(ConfigError, match="n_rank 9"):
-        bakeoff.draft(workspace, wide, architectures(pairs=["mha/lor"]), [text_file])
+        bakeoff_draft.draft(workspace, wide, architectures(pairs=["mha/lor"]), [text_file])
     with pytest.raises(UsageError, match="at most 40"):
-        bakeoff.draft(workspace, wide, architectures(pairs=["mha/mlp"]), [text_file], name="x" * 41)
+        bakeoff_draft.draft(workspace, wide, architectures(pairs=["mha/mlp"]), [text_file], name="x" * 41)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     with pytest.raises(RunError, match="free some space"):
         draft.need_room(draft.cost(measure=False))
@@ -156,7 +157,7 @@ def test_a_draft_says_what_is_wrong_and_what_it_costs(tmp_path, text_file, monke
      "--attention aft --sequence post --preset newborn --steps 2000")])
 def test_the_command_line_of_a_bake_off(chosen, values, budget, words):
     config = Config.read(values)
-    line = bakeoff.command_line(chosen, config.values, budget)
+    line = bakeoff_draft.command_line(chosen, config.values, budget)
     assert line == "babytui bakeoff " + words
     given = parse(shlex.split(line)[1:])
     assert architectures(given.attention or [], given.network or [], given.arch or [], given.sequence) == chosen
@@ -322,7 +323,7 @@ def test_several_at_once_are_measured_when_nothing_trains(started):
     told = results(found)
     assert {row["attention"] for row in told} == {"mha", "aft", "gla"} and not any(row.get("error") for row in told)
     plans = [runs.Run(found.workspace, str(row["guid"])).plan for row in told]
-    assert {plan["config"]["c_device_cpu_cores"] for plan in plans} == {max(1, bakeoff.cores() // 2)}
+    assert {plan["config"]["c_device_cpu_cores"] for plan in plans} == {max(1, processor.cores() // 2)}
     ends = [runs.Run(found.workspace, str(row["guid"])).last_events(1)[0].time for row in told]
     assert all(row["ended"] - 0.001 > max(ends[:2]) for row in told)
 

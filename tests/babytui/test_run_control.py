@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from babytui import runs
+from babytui import process, runs
 from babytui.blas import THREADS
 from engine import events
 from engine.config import Config
@@ -212,7 +212,7 @@ def test_a_model_that_cannot_be_written_waits_until_it_can(long_run):
 
 
 def test_every_process_has_one_blas_thread():
-    assert all(runs._environment()[name] == "1" for name in THREADS)
+    assert all(process.environment()[name] == "1" for name in THREADS)
 
 
 def test_several_processes_end_with_the_run(tmp_path):

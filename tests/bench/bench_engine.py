@@ -114,10 +114,12 @@ def main() -> None:
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT))
+    from engine import processor
+
     if given.one:
         print(measure(given.one[0], SIZES[given.one[1]], int(given.one[2])))
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processor.cores()
     machine = platform.processor() or platform.machine()
     print(f"{machine}, {cores} cores, BLAS kernels {blas()}, Python {platform.python_version()}")
     rows = []

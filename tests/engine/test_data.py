@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine import backend, data
+from engine import data, processor
 from engine.config import Config
 from engine.data import Windows, lanes, passes, permute, split
 from engine.errors import TextError
@@ -265,5 +265,5 @@ def test_lanes_do_not_depend_on_the_machine(monkeypatch):
     cfg = config(batch_size=24, n_ctx=64)
     found = lanes(cfg)
     assert len(found) == 4
-    monkeypatch.setattr(backend, "cores", lambda: 64)
+    monkeypatch.setattr(processor, "cores", lambda: 64)
     assert lanes(cfg.replace(c_device_cpu_cores=3, n_seed=5)) == found

@@ -200,7 +200,7 @@ def test_seconds(monkeypatch):
     assert working <= found.seconds < 1.3 * working, "the work, and some looking at it"
     assert estimate(config(n_steps=200), speed=4e9).seconds == pytest.approx(found.seconds / 2)
     assert estimate(config(n_steps=100)).seconds is None
-    monkeypatch.setattr(estimates.backend, "cores", lambda: 4)
+    monkeypatch.setattr(estimates.processor, "cores", lambda: 4)
     plans = [config(n_steps=9, batch_size=batch, c_device_cpu_cores=n)
              for batch, n in ((48, 1), (48, 2), (48, 0), (12, 0))]
     one, two, all_four, one_lane = (estimate(plan, speed=1e9).seconds for plan in plans)
@@ -246,7 +246,7 @@ def test_contradictions_are_refused():
 
 
 def test_cores(monkeypatch):
-    monkeypatch.setattr(estimates.backend, "cores", lambda: 6)
+    monkeypatch.setattr(estimates.processor, "cores", lambda: 6)
     assert [cores(config(c_device_cpu_cores=n)) for n in (0, 1, 4, 64)] == [6, 1, 4, 6]
     assert cores(config(c_device="gpu")) == 1
 

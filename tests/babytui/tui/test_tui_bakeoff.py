@@ -14,11 +14,12 @@ from rich.cells import cell_len
 from textual.geometry import Region
 from textual.widgets import Button
 
-from babytui import bakeoff
-from babytui.bakeoff import BakeOff, Budget, architectures
+from babytui.bakeoff import BakeOff, Budget
+from babytui.bakeoff_draft import architectures, draft
 from babytui.cli import parser
-from babytui.tui.screens.bakeoff import BakeOffScreen, key_lines
+from babytui.tui.screens.bakeoff import BakeOffScreen
 from babytui.tui.screens.bakeoff_form import BakeOffForm
+from babytui.tui.screens.bakeoff_lines import key_lines
 from babytui.tui.widgets.checklist import Checklist
 from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.results import fitting, row_cells
@@ -32,7 +33,7 @@ TINY = {"n_layers": 1, "n_emb": 8, "head_size": 8, "n_heads": 2, "n_ctx": 8, "ba
 
 
 def start(workspace: Workspace, pairs: list[str], budget: Budget) -> BakeOff:
-    return bakeoff.draft(workspace, Config.read(TINY), architectures(pairs=pairs), ["cats"], budget=budget).start()
+    return draft(workspace, Config.read(TINY), architectures(pairs=pairs), ["cats"], budget=budget).start()
 
 
 @pytest.fixture
@@ -77,8 +78,8 @@ async def test_from_the_form_to_the_trash(playground: Any, until: Any, workspace
         await pilot.press("f10")
         await until(pilot, lambda: isinstance(app.screen, BakeOffForm))  # there was none, so a new one is offered
         form = app.screen
-        await until(pilot, lambda: form._draft is not None)
-        assert len(form._draft.architectures) == len(registry.attention.names()) * len(registry.network.names())
+        await until(pilot, lambda: form.draft is not None)
+        assert len(form.draft.architectures) == len(registry.attention.names()) * len(registry.network.names())
         assert "are left out" not in plain(form, "cost") and "is left out: n_rank 9" in plain(form, "cost")
         attentions, networks = form.query(Checklist)
         attentions.choose(["mha", "aft"])
@@ -91,7 +92,7 @@ async def test_from_the_form_to_the_trash(playground: Any, until: Any, workspace
         assert isinstance(app.screen, BakeOffForm) and form.form.fields["amount"].has_focus
         form.form.fields["amount"].value = "8"
         form.form.fields["name"].value = "Nest"
-        await until(pilot, lambda: form._draft is not None and form._draft.budget == Budget("steps", 8))
+        await until(pilot, lambda: form.draft is not None and form.draft.budget == Budget("steps", 8))
         await until(pilot, lambda: "2 runs of 8 steps" in plain(form, "cost"))
         await pilot.press("f8")
         await until(pilot, lambda: told(app, "babytui bakeoff"))
@@ -146,7 +147,7 @@ async def test_everything_is_inside_the_screen(playground: Any, until: Any, done
         await pilot.press("c")
         await until(pilot, lambda: told(app, "has no model"))
         await pilot.press("n")
-        await until(pilot, lambda: isinstance(app.screen, BakeOffForm) and app.screen._draft)
+        await until(pilot, lambda: isinstance(app.screen, BakeOffForm) and app.screen.draft)
         check_inside(app.screen, width, height)
         box = app.screen.query_one(".dialog")
         for widget in (*box.query(Checklist), *app.screen.form.fields.values(), app.screen.query_one("#start", Button)):

@@ -1,0 +1,12 @@
+"""What computes here. Imports no arrays."""
+
+from __future__ import annotations
+
+import os
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
