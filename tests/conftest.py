@@ -11,6 +11,8 @@ from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 
+from engine.errors import ConfigError  # noqa: E402
+
 TEXT = "The cat sat on the mat. The dog saw the cat and ran.\n" * 40
 
 
@@ -20,6 +22,16 @@ def text_file(tmp_path: Path) -> Path:
     path = tmp_path / "cats.txt"
     path.write_text(TEXT, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU answers, whatever the machine has."""
+    def use(device: str, *_: object) -> None:
+        if device == "gpu":
+            raise ConfigError("there is none", "c_device")
+
+    monkeypatch.setattr("engine.backend.use", use)
 
 
 @pytest.fixture

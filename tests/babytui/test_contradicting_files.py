@@ -29,19 +29,11 @@ from historic import (
 
 from babytui import library
 from engine.config import Config
-from engine.errors import ConfigError, FormatError
+from engine.errors import FormatError
 from engine.model import Model
 from store.workspace import Workspace
 
-
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch):
-    """Their configs ask for a GPU; here none answers, whatever the machine has."""
-    def use(device: str, *_: Any) -> None:
-        if device == "gpu":
-            raise ConfigError("there is none", "c_device")
-
-    monkeypatch.setattr("engine.backend.use", use)
+pytestmark = pytest.mark.usefixtures("no_gpu")  # their configs ask for one
 
 
 def refused(ws: Workspace, command: Any, *words: str, file: str = "model") -> str:

@@ -47,20 +47,11 @@ from historic import (
 from babytui import library
 from engine import registry
 from engine.config import Config
-from engine.errors import ConfigError
 from engine.model import Model
 from store import artifacts
 from store.workspace import Workspace
 
-
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch):
-    """Their configs ask for a GPU; here none answers, whatever the machine has."""
-    def use(device: str, *_: Any) -> None:
-        if device == "gpu":
-            raise ConfigError("there is none", "c_device")
-
-    monkeypatch.setattr("engine.backend.use", use)
+pytestmark = pytest.mark.usefixtures("no_gpu")  # their configs ask for one
 
 
 def said(contents: dict[str, Any], config: Config) -> np.ndarray:
