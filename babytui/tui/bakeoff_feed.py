@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
+
+from babytui.tui.threads import Reporter
 
 if TYPE_CHECKING:
     from babytui.bakeoff_progress import Progress, Row
@@ -23,22 +24,12 @@ class Looked(Message):
         self.serial, self.rows, self.status, self.left = serial, rows, status, left
 
 
-class Follower:
-    """Looks at a bake-off again and again, in a thread; tells what changed, and nothing before the last was taken."""
+class Follower(Reporter):
+    """Looks at a bake-off again and again, in a thread, and tells what changed."""
 
     def __init__(self, progress: Progress, serial: int, post: Callable[[Message], Any]):
-        self._progress, self._serial, self._post = progress, serial, post
-        self._stopped, self._wanted = threading.Event(), threading.Event()
-        self._wanted.set()
-
-    def stop(self) -> None:
-        """Ends the thread soon."""
-        self._stopped.set()
-        self._wanted.set()
-
-    def taken(self) -> None:
-        """The last message was dealt with; the next may come."""
-        self._wanted.set()
+        super().__init__(post)
+        self._progress, self._serial = progress, serial
 
     def follow(self) -> None:
         """Runs in a thread."""
@@ -49,9 +40,6 @@ class Follower:
             now = (rows, status, left and round(left))
             if now != before:
                 before = now
-                self._wanted.wait()
-                if self._stopped.is_set():
+                if not self.tell(Looked(self._serial, rows, status, left)):
                     return
-                self._wanted.clear()
-                self._post(Looked(self._serial, rows, status, left))
             self._stopped.wait(PERIOD if status in ("running", "stopping", "starting") else IDLE_PERIOD)

@@ -6,7 +6,6 @@ before it has dealt with the last.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import orjson
 from textual.message import Message
 
 from babytui.tui.series import Point, Series
+from babytui.tui.threads import Reporter
 
 if TYPE_CHECKING:
     from babytui.runs import Run
@@ -52,44 +52,29 @@ class Followed(Message):
         self.serial, self.guid, self.delta = serial, guid, delta
 
 
-class Feed:
-    """Reads one run until it is over or `stop` is called. `taken()` says that the last message was dealt with."""
+class Feed(Reporter):
+    """Reads one run until it is over or `stop` is called."""
 
     def __init__(self, run: Run, serial: int, post: Callable[[Message], Any]):
+        super().__init__(post)
         self.run, self.serial = run, serial
-        self._post = post
-        self._stopped = threading.Event()
-        self._wanted = threading.Event()
-        self._wanted.set()
         self.offset = 0
         self._stride = 0
-
-    def stop(self) -> None:
-        """Ends the thread soon; may be called from any thread."""
-        self._stopped.set()
-        self._wanted.set()
-
-    def taken(self) -> None:
-        """The last message was dealt with; the next may come."""
-        self._wanted.set()
 
     def follow(self) -> None:
         """Runs in a thread."""
         last_status = ""
         while not self._stopped.is_set():
             alive = self.run.alive
+            status = self.run.status()  # before the journal: what is told to be over has been read to its end
             delta = self.gather()
-            status = self.run.status()
             over = not alive and not delta
             if delta or status != last_status:
                 delta.status = last_status = status
                 if delta.start:
                     delta.budget = self.run.plan.get("time_budget")
-                self._wanted.wait()
-                if self._stopped.is_set():
+                if not self.tell(Followed(self.serial, self.run.guid, delta)):
                     return
-                self._wanted.clear()
-                self._post(Followed(self.serial, self.run.guid, delta))
             if over:
                 return
             self._stopped.wait(PERIOD)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 from textual import log
+from textual.message import Message
+from textual.timer import Timer
 from textual.widget import Widget
 
 from babytui.tui.messages import Failed
@@ -30,3 +33,54 @@ def in_thread(widget: Widget, work: Callable[[], Any], group: str, *, exclusive:
                                        "training is not affected."))
 
     widget.run_worker(guarded, thread=True, group=group, exclusive=exclusive)
+
+
+class Inquiry:
+    """A question that is asked again when something has changed. An answer to another than the last, told by its
+    `serial`, is wanted no more."""
+
+    def __init__(self, widget: Widget, ask: Callable[[], object]):
+        self._widget, self._ask = widget, ask
+        self._timer: Timer | None = None
+        self.serial = 0
+
+    def drop(self) -> None:
+        """No answer is wanted any more."""
+        self.serial += 1
+        if self._timer is not None:
+            self._timer.stop()
+
+    def again(self, delay: float = 0.0) -> None:
+        """Asks after `delay` seconds without another change; what was asked before is dropped."""
+        self.drop()
+        if delay:
+            self._timer = self._widget.set_timer(delay, self._ask)
+        else:
+            self._ask()
+
+
+class Reporter:
+    """Tells a widget from a thread: nothing before it has dealt with the last message and said so with `taken`."""
+
+    def __init__(self, post: Callable[[Message], object]):
+        self._post = post
+        self._stopped, self._wanted = threading.Event(), threading.Event()
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """Ends the thread soon; may be called from any thread."""
+        self._stopped.set()
+        self._wanted.set()
+
+    def taken(self) -> None:
+        """The last message was dealt with; the next may come."""
+        self._wanted.set()
+
+    def tell(self, message: Message) -> bool:
+        """Posts it once the last was taken; False when it was stopped instead. Called in the thread."""
+        self._wanted.wait()
+        if self._stopped.is_set():
+            return False
+        self._wanted.clear()
+        self._post(message)
+        return True

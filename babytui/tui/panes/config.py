@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.message import Message
-from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Button
 
@@ -18,7 +17,7 @@ from babytui.tui.axis import amount, clock, size, span
 from babytui.tui.messages import TrainAsked
 from babytui.tui.panes.base import Pane, paragraph
 from babytui.tui.panes.form import Form, explain, shown_value
-from babytui.tui.threads import in_thread
+from babytui.tui.threads import Inquiry, in_thread
 from babytui.tui.widgets.lines import Line, Lines
 from babytui.visible import visible
 from engine.config import PARAMETERS, PRESETS, Config
@@ -57,8 +56,7 @@ class ConfigPane(Pane):
 
     def __init__(self) -> None:
         super().__init__("config")
-        self._serial = 0
-        self._timer: Timer | None = None
+        self._inquiry = Inquiry(self, self._compute)
         self._cost: backend.Cost | None = None
         self._focused = "text"
         self._basis: tuple[int, float] = (0, 0.0)
@@ -102,7 +100,7 @@ class ConfigPane(Pane):
         if event.values:
             self._load(event.values)
         else:
-            self._recost(0)
+            self._inquiry.again()
 
     @on(events.DescendantFocus)
     def _field_focused(self, event: events.DescendantFocus) -> None:
@@ -126,7 +124,7 @@ class ConfigPane(Pane):
                 self._remember_rate()
             self._name_preset()
         self._show_help()
-        self._recost(DEBOUNCE)
+        self._inquiry.again(DEBOUNCE)
 
     def _name_preset(self) -> None:
         values, wrong = self.form.read()
@@ -156,26 +154,17 @@ class ConfigPane(Pane):
             self._remember_rate()
             self._name_preset()
             self._show_help()
-            self._recost(0)
+            self._inquiry.again()
 
     def action_page(self, direction: int) -> None:
         shown = [name for name, field in self.form.fields.items() if field.display]
         at = shown.index(self._focused) + direction * max(1, self.form.size.height - 1)
         self.form.fields[shown[max(0, min(len(shown) - 1, at))]].focus()
 
-    def _recost(self, delay: float) -> None:
-        """Computes the cost again after `delay` seconds without another change."""
-        self._serial += 1
-        if self._timer is not None:
-            self._timer.stop()
-        if delay:
-            self._timer = self.set_timer(delay, self._compute)
-        else:
-            self._compute()
-
     def _compute(self) -> None:
         values, wrong = self.form.read()
-        serial, text, workspace = self._serial, self.form.raw("text"), self.app.workspace  # type: ignore[attr-defined]
+        serial, text = self._inquiry.serial, self.form.raw("text")
+        workspace = self.app.workspace  # type: ignore[attr-defined]
         if wrong:
             self._cost = None
             self._show_cost(next(iter(wrong.values())))
@@ -184,13 +173,13 @@ class ConfigPane(Pane):
         def work() -> None:
             quick = backend.cost(workspace, values, text)
             self.post_message(self.Costed(serial, quick))
-            if quick.estimate is not None and serial == self._serial:
+            if quick.estimate is not None and serial == self._inquiry.serial:
                 self.post_message(self.Costed(serial, backend.cost(workspace, values, text, measure=True)))
 
         in_thread(self, work, "cost", exclusive=True)
 
     def on_config_pane_costed(self, event: Costed) -> None:
-        if event.serial != self._serial:
+        if event.serial != self._inquiry.serial:
             return  # something was typed since
         self._cost = event.result
         self.form.show_active(event.result.active)
@@ -236,7 +225,7 @@ class ConfigPane(Pane):
         self.form.fill(dict(config.values))
         self._remember_rate()
         self._name_preset()
-        self._recost(0)
+        self._inquiry.again()
 
     def command_line(self) -> str:
         """The shell command that trains with the form's values."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from textual.message import Message
+
 from babytui import runs
-from babytui.tui.feed import Feed, Followed
+from babytui.tui.feed import Delta, Feed, Followed
 from babytui.tui.panes.numbers import RunView, numbers
 from engine.config import Config
 from store.journal import Journal
@@ -111,6 +113,33 @@ def test_a_long_journal_becomes_one_small_message(workspace: Workspace) -> None:
     assert delta.status == "failed" and delta.step is not None and delta.step["step"] == 90_000
     assert len(delta.points) <= 2049
     assert [text for _, text, role in delta.notes if role == "bad"] == ["It is not finite.", "It failed."]
+
+
+def test_what_is_told_to_be_over_was_read_to_its_end(workspace: Workspace) -> None:
+    class Ending(runs.Run):
+        """It ends at the moment when it is asked how it stands."""
+
+        def status(self) -> str:
+            with Journal(self.journal) as journal:
+                journal.append({"event": "end", "step": 9, "time": 2.0, "reason": "finished", "message": "",
+                                "train_loss": None, "validation_loss": None, "tokens": 1, "seconds": 1.0})
+            return super().status()
+
+    run = Ending(workspace, "00000000-0000-4000-8000-000000000001")
+    run.dir.mkdir(parents=True)
+    (run.dir / "plan.json").write_text('{"created": 1}')
+    with Journal(run.journal) as journal:
+        journal.append({"event": "start", "step": 0, "time": 1.0, "steps": 9, "config": {}})
+    deltas: list[Delta] = []
+
+    def take(message: Message) -> None:
+        assert isinstance(message, Followed)
+        deltas.append(message.delta)
+        feed.stop()
+
+    feed = Feed(run, 1, take)
+    feed.follow()
+    assert [delta.status for delta in deltas] == ["finished"] and deltas[0].end and deltas[0].end["step"] == 9
 
 
 def test_numbers_are_aligned_at_every_width() -> None:
