@@ -73,6 +73,10 @@ class Rows(VerticalScroll, can_focus=False):
                 with field.prevent(FieldChanged, TextField.Changed, SwitchField.Changed):
                     field.value = value if isinstance(field, SwitchField) else shown_value(value)  # type: ignore[attr-defined]
 
+    def suggest(self, name: str, text: str) -> None:
+        """What the field shows while it is empty."""
+        self.fields[name].placeholder = text  # type: ignore[attr-defined]
+
     def show_problem(self, name: str, message: str | None) -> None:
         """A sentence under the field, or none."""
         line = self._problems.get(name)

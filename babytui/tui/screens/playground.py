@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -34,6 +34,9 @@ from babytui.tui.panes.training import TrainingPane
 from babytui.tui.threads import in_thread
 from babytui.tui.widgets.bars import KeyBar, TopBar
 from babytui.visible import visible
+
+if TYPE_CHECKING:
+    from babytui.runs import Run
 
 PANES: tuple[type[Pane], ...] = (ConfigPane, TrainingPane, ModelsPane, ChatPane)
 NAMES = ("config", "training", "models", "chat")
@@ -225,7 +228,11 @@ class PlaygroundScreen(Screen[None]):
     def _finetune(self, event: FinetuneAsked) -> None:
         from babytui.tui.screens.finetune import FinetuneScreen
 
-        self.app.push_screen(FinetuneScreen(event.guid, event.name))
+        def begun(run: Run | None) -> None:
+            if run is not None:
+                self.post_message(RunStarted(run))
+
+        self.app.push_screen(FinetuneScreen(event.guid, event.name), begun)
 
     @on(InfoAsked)
     def _info(self, event: InfoAsked) -> None:
