@@ -222,23 +222,21 @@ class ModelsPane(Pane):
             self.post_message(InfoAsked(row.guid))
 
     def action_chat(self) -> None:
-        row = self.chosen
-        if row is None:
-            return
-        if row.has_model:
+        if row := self._trained("talk"):
             self.post_message(ChatAsked(row.guid, row.name))
-        else:
-            self.post_message(Failed(f"{row.name} has no model yet; it can talk when it has been trained.", "warning"))
 
     def action_finetune(self) -> None:
-        row = self.chosen
-        if row is None:
-            return
-        if row.has_model:
+        if row := self._trained("learn more"):
             self.post_message(FinetuneAsked(row.guid, row.name))
-        else:
-            self.post_message(Failed(f"{row.name} has no model yet; it can learn more when it has been trained.",
+
+    def _trained(self, purpose: str) -> backend.Row | None:
+        """The chosen row if it has a model; says why when it has none."""
+        row = self.chosen
+        if row is not None and not row.has_model:
+            self.post_message(Failed(f"{row.name} has no model yet; it can {purpose} when it has been trained.",
                                      "warning"))
+            return None
+        return row
 
     def action_watch(self) -> None:
         row = self.chosen

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.cells import cell_len
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -13,24 +12,20 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable
 
-from babytui import bakeoff_table as table
-from babytui.bakeoff_progress import DONE, FAILED, Row
+from babytui.bakeoff_progress import DONE, Row
 from babytui.tui import backend
-from babytui.tui.axis import clock, size
+from babytui.tui.axis import size
 from babytui.tui.bakeoff_feed import Follower, Looked
 from babytui.tui.messages import ChatAsked, Failed, ModelsChanged, WatchAsked
+from babytui.tui.screens.bakeoff_lines import EMPTY, head_lines, key_lines, now_lines, word_lines
 from babytui.tui.threads import in_thread
-from babytui.tui.widgets.lines import Line, Lines
+from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.results import Results
 from babytui.visible import visible
 
 if TYPE_CHECKING:
     from babytui.bakeoff import BakeOff
     from babytui.bakeoff_progress import Progress
-
-KEYS = (("n", "new"), ("l", "earlier"), ("⏎", "info"), ("c", "chat"), ("w", "watch"), ("o", "sort"), ("O", "turn"),
-        ("x", "export"), ("s", "stop"), ("r", "resume"), ("d", "delete"), ("Esc", "back"))
-EMPTY = "There is no bake-off yet; n starts one."
 
 
 class BakeOffScreen(Screen[None]):
@@ -192,61 +187,15 @@ class BakeOffScreen(Screen[None]):
         self._show_lines()
 
     def _show_lines(self) -> None:
-        self.query_one("#bakeoff-head", Lines).show(self._head)
-        self.query_one("#bakeoff-words", Lines).show(self._words)
-        self.query_one("#bakeoff-now", Lines).show(self._now)
+        progress, rows, status, left = self.progress, self.rows, self.status, self._left
+        message = progress.bakeoff.message if progress and status == "failed" else ""
+        self.query_one("#bakeoff-head", Lines).show(lambda width: head_lines(progress, rows, status, left, width))
+        self.query_one("#bakeoff-now", Lines).show(lambda width: now_lines(rows, status, message, width))
+        self._show_words()
 
-    def _head(self, width: int) -> list[Line]:
-        if self.progress is None:
-            return [[("bake-offs", "strong")], [(EMPTY, "label")]]
-        plan = self.progress.plan
-        done = sum(row.state in (DONE, FAILED) for row in self.rows)
-        role = {"running": "good", "failed": "bad", "died": "bad"}.get(self.status, "accent")
-        parts: Line = [(visible(str(plan.get("name") or ""), newlines=False), "strong"), ("  ", "text"),
-                       (self.status, role), (f"  {done} of {len(self.rows)} done", "value")]
-        if self._left is not None:
-            parts.append((f"  about {clock(self._left)} left", "value"))
-        config = plan.get("config") or {}
-        facts = [f"{self.progress.budget} each", visible(str(plan.get("dataset") or ""), newlines=False),
-                 f"seed {plan.get('seed')}", count(config.get("n_layers"), "layer"), f"width {config.get('n_emb')}",
-                 f"context {config.get('n_ctx')}", f"batch {config.get('batch_size')}"]
-        if (jobs := int(plan.get("jobs") or 1)) > 1:
-            facts.append(f"{jobs} at once")
-        while len(" · ".join(facts)) > width and len(facts) > 2:
-            facts.pop()
-        return [parts, [(" · ".join(facts), "label")]]
-
-    def _words(self, width: int) -> list[Line]:
-        """Why the chosen one failed, else what the column means that the table is sorted by."""
-        row = self.chosen
-        if row is not None and row.values.get("error"):
-            return [[(f"{row.architecture.label}: {visible(str(row.values['error']), newlines=False)}", "bad")]]
-        if self.table.sorted_by == "architecture" or not self.rows:
-            return [[]]
-        column = table.BY_KEY[self.table.sorted_by]
-        unit = f" ({column.unit})" if column.unit else ""
-        return [[(column.title, "strong"), (f"  {column.help}{unit}", "label")]]
-
-    def _now(self, width: int) -> list[Line]:
-        """What is being done, with a bar."""
-        live = [row for row in self.rows if row.live]
-        message = {"died": "It died; r goes on with what is missing.",
-                   "stopped": "It was stopped; r goes on with what is missing.",
-                   "failed": self.progress.bakeoff.message if self.progress else ""}.get(self.status, "")
-        if message or not live:
-            return [[(visible(message, newlines=False), "warn")]]
-        row = live[0]
-        words = f"  {row.architecture.label} {row.text}"
-        if row.values.get("validation_loss") is not None:
-            words += f"  val {table.loss(row.values['validation_loss'])}"
-        if row.values.get("tokens_per_second"):
-            words += f"  {table.amount(row.values['tokens_per_second'])} tokens/s"
-        if len(live) > 1:
-            words += f"  and {len(live) - 1} more"
-        room = max(4, min(40, width - cell_len(words)))
-        halves = round(row.share * room * 2)
-        bar = "━" * (halves // 2) + ("╸" if halves % 2 else "")
-        return [[(bar, "train"), ("─" * (room - len(bar)), "dim"), (words, "value")]]
+    def _show_words(self) -> None:
+        row, sorted_by = self.chosen, self.table.sorted_by if self.rows else ""
+        self.query_one("#bakeoff-words", Lines).show(lambda width: word_lines(row, sorted_by))
 
     @property
     def chosen(self) -> Row | None:
@@ -256,7 +205,7 @@ class BakeOffScreen(Screen[None]):
     @on(DataTable.RowHighlighted)
     def _moved(self, event: DataTable.RowHighlighted) -> None:
         event.stop()
-        self.query_one("#bakeoff-words", Lines).show(self._words)
+        self._show_words()
 
     @on(DataTable.HeaderSelected)
     def _header(self, event: DataTable.HeaderSelected) -> None:
@@ -387,22 +336,3 @@ class BakeOffScreen(Screen[None]):
 
     def action_back(self) -> None:
         self.dismiss()
-
-
-def count(number: Any, noun: str) -> str:
-    """1 layer, 4 layers."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def key_lines(width: int) -> list[Line]:
-    """The keys, in as many lines as they need."""
-    lines: list[Line] = []
-    used = width
-    for key, text in KEYS:
-        need = cell_len(key) + 1 + len(text)
-        if used + 2 + need > width:
-            lines.append([])
-            used = -2
-        lines[-1] += [*([("  ", "text")] if lines[-1] else []), (key, "key"), (f" {text}", "label")]
-        used += 2 + need
-    return lines

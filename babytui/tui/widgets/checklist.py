@@ -21,7 +21,7 @@ class Checklist(Roles, Widget, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", show=False),
         Binding("down,j", "move(1)", show=False),
-        Binding("space,enter,x", "toggle", "Take it in or out", show=False),
+        Binding("space,enter,x", "flip", "Take it in or out", show=False),
         Binding("a", "all", "All or none", show=False),
     ]
     DEFAULT_CSS = """
@@ -68,7 +68,7 @@ class Checklist(Roles, Widget, can_focus=True):
             self.app.action_focus_next() if by > 0 else self.app.action_focus_previous()
         self.refresh(*(Region(0, y, self.size.width, 1) for y in (before, self.at)))
 
-    def action_toggle(self) -> None:
+    def action_flip(self) -> None:
         if self.names:
             self.choose(list(self._chosen ^ {self.names[self.at]}))
 
@@ -79,7 +79,7 @@ class Checklist(Roles, Widget, can_focus=True):
         row = event.y - self.gutter.top
         if 0 <= row < len(self.names):
             self.at = row
-            self.action_toggle()
+            self.action_flip()
 
     def on_focus(self) -> None:
         self.refresh()
