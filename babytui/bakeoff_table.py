@@ -47,7 +47,7 @@ COLUMNS = (
     Column("train_loss", "train", "nats/token", "mean loss of the last twentieth", loss),
     Column("tokens_per_second", "tok/s", "tokens/s", "trained per second, evaluations left out", amount, "high"),
     Column("generation_tokens_per_second", "gen/s", "tokens/s",
-           "written per second with the cache, median", amount, "high"),
+           "written per second with the cache, the fastest of several replies", amount, "high"),
     Column("parameters", "params", "", "numbers in the model", amount),
     Column("cache_bytes_per_token", "B/tok", "B/token", "decode state of a full context, per token",
            amount),
