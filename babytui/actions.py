@@ -22,7 +22,7 @@ class Argument:
     name: the name it has in code. flags: empty for a positional one.
     kind: text, int, float, flag (present or not), duration (60s, 5m, 1h → seconds), path, and the kinds that a face can
         complete: model, run, input, known_text, assignment (parameter=value), preset.
-    nargs: as argparse's ("?", "+", "*"); repeat: may be given several times and gathers a list.
+    nargs: as argparse's ("?", "+", "*"); repeat: may be given several times and gathers a list (of all values).
     low, high: the smallest and largest number.
     """
 
@@ -172,6 +172,23 @@ _INFERENCE = (
     Argument("no_save", ("--no-save",), "flag", "do not keep the text in outputs/"),
 )
 
+_BENCH = (
+    Argument("work", ("--work",), "text", "what to measure: train, decode, prefill, load, save; without it everything",
+             metavar="WORK", nargs="+", repeat=True),
+    Argument("size", ("--size",), "text", "sizes of models: small, heads, large, newborn; without it all of them (with "
+             "--variants, small)", metavar="NAME", nargs="+", repeat=True),
+    Argument("variants", ("--variants",), "text", "attentions (each with mlp), networks (each with mha), pairs such as "
+             "gla/swi, or all", metavar="NAME", nargs="+", repeat=True),
+    Argument("repeats", ("--repeats",), "int", "processes that measure each figure, of which the median counts", 3,
+             metavar="N", low=1, high=99),
+    Argument("peer", ("--peer",), "path", "a Python that has torch: the same GPT, written plainly in PyTorch, takes "
+             "turns with ours", metavar="PYTHON"),
+    Argument("peer_script", ("--peer-script",), "path", "another program for that Python to run, called as ours is: F "
+             "train|decode --n_ctx N --n_emb N --n_heads N --n_layers N --batch_size N --threads N --steps N; its last "
+             "line is JSON with peer and tokens_per_s", metavar="F"),
+    _set("n_ctx=128"),
+)
+
 _FINETUNING = (
     "The model stays as it is; the new one is called GUID_finetuned, or has a GUID of its own when that exists or GUID "
     "is a fine-tuned model itself. New symbols of the text are appended to its vocabulary. Parameters start from those "
@@ -221,6 +238,13 @@ ACTIONS: tuple[Action, ...] = (
     Action("bakeoff stop", "end a bake-off after stopping what is being trained", _CLI + "bakeoff:stop", (_bakeoff(),)),
     Action("bakeoff delete", "move a bake-off and all its models to the trash", _CLI + "bakeoff:delete",
            (_bakeoff(None), Argument("yes", ("-y", "--yes"), "flag", "do not ask"))),
+    Action("bench", "measure how fast this machine trains, writes, loads and saves", _CLI + "bench:run", _BENCH,
+           where=(CLI, SHELL),
+           details="Medians over fresh processes; ratios above 1 mean that ours is faster than the peer. memory is the "
+                   "peak resident memory of the training processes, and its share of the peer's. products is the "
+                   "processor time of a training step in one process, and how many times that is what its matrix "
+                   "products alone take. Standard output gets the table (with --json a list of objects), everything "
+                   "else goes to standard error."),
     Action("doctor", "check this machine and the workspace", _CLI + "doctor:run"),
 )
 

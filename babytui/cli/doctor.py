@@ -7,12 +7,10 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from babytui import __version__, workspace_choice
-from babytui.blas import THREADS
+from babytui import __version__, blas, workspace_choice
 from babytui.cli.output import Output, size
 from engine import processor
 from engine.errors import BabyError
@@ -57,41 +55,14 @@ def _numpy() -> list[Finding]:
         import numpy as np
     except ImportError as error:
         return [("numpy", BAD, f"is missing or broken ({error}); run pip install numpy")]
-    blas = "unknown"
-    try:
-        with open(os.devnull, "w") as null, redirect_stdout(null):
-            blas_info = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-        blas = f"{blas_info.get('name', 'unknown')} {blas_info.get('version', '')}".strip()
-    except (KeyError, TypeError, AttributeError):
-        pass
-    kernel = _openblas_kernel()
-    using = f", {kernel}" if kernel else ""
-    return [("numpy", OK, np.__version__), ("BLAS", OK, blas + using)]
-
-
-def _openblas_kernel() -> str:
-    """The kernel and the number of threads that the loaded OpenBLAS uses; empty for any other BLAS."""
-    import ctypes
-
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-            libraries = {line.split(maxsplit=5)[-1].strip() for line in maps if "openblas" in line}
-        for path in libraries:
-            library = ctypes.CDLL(path)
-            for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", ""), ("scipy_", "")):
-                name = getattr(library, f"{prefix}openblas_get_corename{suffix}", None)
-                threads = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-                if name is not None and threads is not None:
-                    name.restype = ctypes.c_char_p
-                    return f"kernel {name().decode()}, {threads()} thread(s)"
-    except OSError:
-        pass
-    return ""
+    kernel = blas.kernel()
+    using = f", kernel {kernel[0]}, {kernel[1]} thread(s)" if kernel else ""
+    return [("numpy", OK, np.__version__), ("BLAS", OK, blas.name() + using)]
 
 
 def _machine() -> list[Finding]:
     usable = processor.cores()
-    limits = ", ".join(f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name, "1") != "1")
+    limits = ", ".join(f"{name}={os.environ[name]}" for name in blas.THREADS if os.environ.get(name, "1") != "1")
     found: list[Finding] = [("cores", OK, f"{usable} usable" + (f" ({limits})" if limits else ""))]
     memory = _memory()
     if memory:

@@ -108,7 +108,7 @@ def _add(parser: argparse.ArgumentParser, argument: actions.Argument) -> None:
     if argument.nargs:
         options["nargs"] = argument.nargs
     if argument.repeat:
-        options["action"], options["default"] = "append", None
+        options["action"], options["default"] = "extend" if argument.nargs else "append", None
     if argument.flags and argument.default not in (None, ""):
         options["help"] += f" (default {argument.default})"
     parser.add_argument(*names, **options)

@@ -35,10 +35,10 @@ def config_of(arguments: Any, workspace: Workspace, out: Output) -> Config:
 
 
 def assignments(arguments: Any) -> dict[str, Any]:
-    """What --set and --steps change, by parameter."""
+    """What --set and --steps (of verbs that have it) change, by parameter."""
     changes: dict[str, Any] = dict(_assignment(text) for text in arguments.set or [])
-    if arguments.steps:
-        changes["n_steps"] = arguments.steps
+    if steps := getattr(arguments, "steps", None):
+        changes["n_steps"] = steps
     return changes
 
 

@@ -22,7 +22,8 @@ def _env(home: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["list"], ["runs"],
-                                   ["inputs", "list"], ["bakeoff", "list"], ["bakeoff", "--help"]])
+                                   ["inputs", "list"], ["bakeoff", "list"], ["bakeoff", "--help"],
+                                   ["bench", "--help"]])
 def test_light_verbs_import_no_arrays_and_no_screens(tmp_path, words):
     done = python("import sys\n"
                   "from babytui.__main__ import main\n"
