@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,6 +317,21 @@ def machine() -> dict[str, Any]:
     return {"processor": _processor(), "cores": processor.cores(), "blas": blas_in_use(),
             "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"), "python": platform.python_version(),
             "numpy": np.__version__, "system": f"{platform.system()} {platform.machine()}"}
+
+
+def others(seconds: float = 0.3) -> float:
+    """How many cores are at work for somebody else, watched for a moment; 0 where the system does not tell."""
+    def busy() -> float:
+        with open("/proc/stat", encoding="ascii") as lines:
+            ticks = [int(word) for word in lines.readline().split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # without idle and waiting for disks
+
+    try:
+        before, begun = busy(), time.monotonic()
+        time.sleep(seconds)
+        return (busy() - before) / (time.monotonic() - begun)
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _processor() -> str:

@@ -11,6 +11,8 @@ from babytui.cli.output import Output, seconds, size, table
 from babytui.cli.settings import assignments
 from engine.errors import UsageError
 
+_BUSY = 0.15  # cores, from which on figures are not to be trusted
+
 
 def run(arguments: Any) -> int:
     """Measure this machine: 0, or 1 when the peer failed on the way."""
@@ -39,6 +41,9 @@ def run(arguments: Any) -> int:
     measured = Bench(chosen, wanted, arguments.repeats, peer, tell=tell, alarm=out.alarm)
     out.say(f"{_machine(bench.machine())}. {measured.total} processes measure one after the other; leave the machine "
             "alone meanwhile.")
+    if (busy := bench.others()) > _BUSY:
+        out.alarm(f"Other processes keep {busy:.1f} cores busy; the figures will be too low, most of all a peer's that "
+                  "uses threads.")
     rows: list[Row] = []
     try:
         for row in measured.rows():

@@ -151,6 +151,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("BABYTUI_TORCH_PYTHON"), reason="BABYTUI_TORCH_PYTHON names no Python")
 def test_the_peer_of_ours_can_do_everything(command):
     done = command("bench", "--size", "small", "--repeats", "1", *TINY, "--peer", os.environ["BABYTUI_TORCH_PYTHON"],
