@@ -35,7 +35,9 @@ def test_every_variant_is_watched_to_its_end(attention, network):
     config = Config.read({"c_attention": attention, "c_network": network, "n_ctx": 16, "n_emb": 32, "head_size": 32,
                           "n_heads": 2, "n_layers": 1, "batch_size": 2})
     products = StepProducts(config, 65)
-    products.run()
+    for _ in range(5):
+        products.run()
+    assert all(np.isfinite(out).all() for found, _ in products._passes for _, _, out in found._calls)
     linear = 3 * 2 * 2 * 16 * 32 * 65  # the head's alone
     assert products.flops > 2 * linear
 
