@@ -39,7 +39,7 @@ def run(arguments: Any) -> int:
         out.line(f"{measured.done + 1} of {measured.total}, {seconds(time.monotonic() - begun)}: {what}")
 
     measured = Bench(chosen, wanted, arguments.repeats, peer, tell=tell, alarm=out.alarm)
-    out.say(f"{_machine(bench.machine())}. {measured.total} processes measure one after the other; leave the machine "
+    out.say(f"{_machine(bench.machine())}. Measurements, one after the other: {measured.total}; leave the machine "
             "alone meanwhile.")
     if (busy := bench.others()) > _BUSY:
         out.alarm(f"Other processes keep {busy:.1f} cores busy; the figures will be too low, most of all a peer's that "

@@ -90,7 +90,7 @@ def test_every_work_is_a_row_with_its_keys(command):
     products = done.data[2]
     assert products["ratio"] > 0 and products["flops"] > 0 and products["products_seconds"] > 0
     assert {row["unit"] for row in done.data} == {"tokens/s", "bytes", "s"}
-    assert "6 processes" in done.err
+    assert "one after the other: 6;" in done.err
 
 
 def test_a_table_for_people(command):
@@ -143,7 +143,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path):
     process = subprocess.Popen([sys.executable, "-P", "-m", "babytui", "bench", "--work", "train", "--repeats", "99",
                                 *TINY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     for line in process.stderr:
-        if re.match("train small .*tokens/s|.*processes measure", line):
+        if re.match("train small .*tokens/s|.*one after the other", line):
             break
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
