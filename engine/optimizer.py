@@ -12,7 +12,6 @@ from engine import backend
 from engine.backend import Array, xp
 from engine.parameters import Parameters
 
-BETAS = (0.9, 0.99)
 EPS = 1e-8
 BLOCK = 1 << 15  # elements: the arrays of a block stay in the cache over all passes
 
@@ -29,12 +28,15 @@ def squared_sums(x: Array) -> float:
 class AdamW:
     """p ← p - rate · (m̂/(√v̂ + ε) + decay · p), decay on matrices only.
 
-    moments: flat m and v of params.trained numbers, updated in place; fresh ones when None.
+    betas: what m and v keep at each step. moments: flat m and v of params.trained numbers, updated in place; fresh ones
+    when None.
     """
 
-    def __init__(self, params: Parameters, decay: float, moments: tuple[Array, Array] | None = None):
+    def __init__(self, params: Parameters, decay: float, betas: tuple[float, float] = (0.9, 0.99),
+                 moments: tuple[Array, Array] | None = None):
         self.params = params
         self.decay = decay
+        self.betas = betas
         if moments is None:
             moments = backend.zeros(params.trained, params.dtype), backend.zeros(params.trained, params.dtype)
         self.m, self.v = moments
@@ -46,7 +48,7 @@ class AdamW:
 
         part: only this range of elements.
         """
-        b1, b2 = BETAS
+        b1, b2 = self.betas
         mask = self.params.mask
         unbias1, unbias2 = 1 - b1**updates, 1 - b2**updates
         size = rate * sqrt(unbias2) / unbias1

@@ -120,7 +120,8 @@ class Hand:
         self.lanes = data.lanes(model.config, model.params.trained)
         self.mine = np.array_split(np.arange(len(self.lanes)), ranks)[rank]
         self.gradients = {int(lane): Gradients(model.params, shared.gradients[lane]) for lane in self.mine}
-        self.optimizer = AdamW(model.params, model.config.r_decay, (shared.m, shared.v))
+        self.optimizer = AdamW(model.params, model.config.r_decay, (model.config.r_beta1, model.config.r_beta2),
+                               (shared.m, shared.v))
         adapters = len(model.params.adapters)
         self.adapters = slice(rank * adapters // ranks, (rank + 1) * adapters // ranks)
         blocks = len(shared.sums)

@@ -9,6 +9,7 @@ import pytest
 import twins
 
 from engine import optimizer
+from engine.config import Config
 from engine.optimizer import BLOCK, AdamW, LossScaler, squared_sums
 from engine.parameters import Gradients, Parameters, Tensor
 
@@ -23,12 +24,13 @@ SMALL = (Tensor("matrix", (5, 3)), Tensor("bias", (7,)), Tensor("frozen", (4, 4)
          Tensor("biases", (2, 3), decays=False), Tensor("other", (3, 20)))
 
 
-def test_adamw_equals_the_textbook():
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.7, 0.999), (0.0, 0.5), (0.0, 0.0)])
+def test_adamw_equals_the_textbook(betas):
     params, rng = parameters(*SMALL), np.random.default_rng(1)
-    ours = AdamW(params, decay=0.3)
+    ours = AdamW(params, 0.3, betas)
     names = ["matrix", "bias", "biases", "other"]
     decays = {"matrix": 0.3, "bias": 0.0, "biases": 0.0, "other": 0.3}
-    books = {name: twins.AdamW(params[name].size) for name in names}
+    books = {name: twins.AdamW(params[name].size, *betas) for name in names}
     expected = {name: params[name].ravel().tolist() for name in names}
     frozen = params["frozen"].copy()
     for update in range(1, 31):
@@ -74,7 +76,7 @@ def test_moments_go_on():
     for update in (1, 2, 3):
         one.step(whole.flat, gradient, 0.1, 1.0, update)
     first.step(broken.flat, gradient, 0.1, 1.0, 1)
-    second = AdamW(broken, 0.1, (first.m.copy(), first.v.copy()))
+    second = AdamW(broken, 0.1, moments=(first.m.copy(), first.v.copy()))
     for update in (2, 3):
         second.step(broken.flat, gradient, 0.1, 1.0, update)
     assert np.array_equal(whole.flat, broken.flat)
@@ -97,7 +99,8 @@ def test_decay_alone_shrinks_matrices_alone():
 
 
 def test_numbers_of_the_paper():
-    assert optimizer.BETAS == (0.9, 0.99) and optimizer.EPS == 1e-8
+    config = Config.read()
+    assert (config.r_beta1, config.r_beta2) == (0.9, 0.99) and optimizer.EPS == 1e-8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -188,7 +188,8 @@ def train(w, inputs, targets, rates, plan):
     """Losses and norms of the steps; w is trained in place."""
     matrices, vectors = [p for p in w.values() if p.ndim >= 2], [p for p in w.values() if p.ndim < 2]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": plan["r_decay"]},
-                                   {"params": vectors, "weight_decay": 0.0}], betas=(0.9, 0.99), eps=1e-8)
+                                   {"params": vectors, "weight_decay": 0.0}], betas=(plan["r_beta1"], plan["r_beta2"]),
+                                  eps=1e-8)
     losses, norms = [], []
     for batch, wanted, rate in zip(inputs, targets, rates, strict=True):
         for group in optimizer.param_groups:
