@@ -196,7 +196,7 @@ _ALL: tuple[Parameter, ...] = (
               quality="until validation loss stops falling", low=1, high=1_000_000, aliases=("num_epochs",)),
     Parameter("n_steps", "int", 0, "End after this many steps; when above 0 it decides instead of n_epochs.",
               group=TRAINING, speed="proportional", quality="more steps learn more", low=0, high=10**9, step=500),
-    Parameter("r_learn", "float", 0.001, "Learning rate: how far each step goes.", group=TRAINING,
+    Parameter("r_learn", "float", 0.002, "Learning rate: how far each step goes.", group=TRAINING,
               quality="too low learns slowly, too high diverges", low=0, high=10, step="pow2", aliases=("lr",)),
     Parameter("c_schedule", "choice", "cosine", "How the learning rate changes: constant, or falling along a cosine.",
               group=TRAINING, quality="cosine ends lower", options=_words("constant", "cosine")),
