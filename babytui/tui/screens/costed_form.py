@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -37,8 +38,8 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
     """Dismisses with what has begun, or None.
 
     Wish: what the form says. Answer: what that would be and take, worked out in a thread. A subclass gives the
-    widgets, a Rows with the fields text and name and a Lines of class `cost` among them, and the methods that raise
-    NotImplementedError here; those that get a workspace run in a thread.
+    widgets, a Rows with the fields text and name and a Lines of class `cost` among them, and the abstract
+    methods; those that get a workspace run in a thread.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -80,41 +81,41 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
 
     # --- what a subclass gives --------------------------------------------------------------------
 
+    @abstractmethod
     def body(self) -> ComposeResult:
         """Everything above the button."""
-        raise NotImplementedError
 
+    @abstractmethod
     def first_focus(self) -> Widget:
         """The widget that gets the keys when the form is opened."""
-        raise NotImplementedError
 
     def edited(self, name: str) -> None:
         """The person changed this field."""
 
+    @abstractmethod
     def wishes(self) -> Wish:
         """What the form says; ConfigError with the field that cannot be understood."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self, workspace: Workspace, wishes: Wish, wanted: Callable[[], None]) -> Iterator[Answer]:
         """What this would be and take, perhaps ever more exactly. BabyError. `wanted` raises when it is wanted no
         more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self, workspace: Workspace, wishes: Wish) -> Begun:
         """Starts it. BabyError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self, workspace: Workspace, wishes: Wish) -> str:
         """The command line that starts the same; ConfigError when there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def suggestions(self, answer: Answer) -> dict[str, str]:
         """What fields stand for while they are empty."""
-        raise NotImplementedError
 
+    @abstractmethod
     def told(self, answer: Answer | None, width: int) -> list[Line]:
         """The answer in words, or what is said while there is none."""
-        raise NotImplementedError
 
     def above(self, width: int) -> list[Line]:
         """What stands above the cost, whatever that is."""
