@@ -1,10 +1,14 @@
 """The same GPT written plainly in PyTorch, for `babytui bench --peer PYTHON`. Needs torch and nothing of ours.
 
     python torch_peer.py {train,decode,prefill,load,save} [--n_ctx N …] [--threads N] [--steps N] [--tokens N]
+    python torch_peer.py learn --ids FILE --held-back N [--target LOSS] [--every N] [--most N] [--seed N] [--n_ctx N …]
 
 Pre-norm, learned positions, GELU in its tanh form, an untied head; AdamW and clipping at 1 in training; a cache that is
 allocated once in decoding, filled again from half a context when it is full. Eager. Prints one JSON object: peer, mode,
 and tokens_per_s or seconds.
+
+`learn` trains on a text with the recipe that `train` measures until the loss over all that is held back is at most
+the target: seconds (of training alone), steps, loss. The file is of ids, little-endian int32, those held back last.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -68,22 +73,53 @@ class Gpt(nn.Module):
         return self.head(self.last_norm(x if caches is None else x[:, -1:]))
 
 
-def train(model: Gpt, given: argparse.Namespace) -> float:
-    """Seconds of a whole step."""
+def steps(model: Gpt, text: Tensor, given: argparse.Namespace) -> Iterator[float]:
+    """Training steps on random windows of ids (N,), each with the seconds it took."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1)
-    text = torch.randint(given.vocab, (1 << 17,))
-    across, times = torch.arange(given.n_ctx + 1), []
-    for _ in range(WARM + given.steps):
+    across = torch.arange(given.n_ctx + 1)
+    while True:
         begun = time.perf_counter()
-        windows = text[torch.randint(len(text) - given.n_ctx - 1, (given.batch_size, 1)) + across]
+        windows = text[torch.randint(len(text) - given.n_ctx, (given.batch_size, 1)) + across]
         optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(model(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         loss.item()
-        times.append(time.perf_counter() - begun)
-    return median(times[WARM:])
+        yield time.perf_counter() - begun
+
+
+def train(model: Gpt, given: argparse.Namespace) -> float:
+    """Seconds of a whole step."""
+    text = torch.randint(given.vocab, (1 << 17,))
+    return median(list(islice(steps(model, text, given), WARM + given.steps))[WARM:])
+
+
+@torch.no_grad()
+def full_loss(model: Gpt, ids: Tensor, n_ctx: int) -> float:
+    """Mean cross entropy over ids (N,), every one but the first predicted once, from the start of its window on."""
+    total, whole = 0.0, (len(ids) - 1) // n_ctx * n_ctx
+    windows = list(torch.stack([ids[:whole].view(-1, n_ctx), ids[1 : whole + 1].view(-1, n_ctx)]).split(64, 1))
+    if whole < len(ids) - 1:
+        windows.append(torch.stack([ids[whole:-1], ids[whole + 1 :]])[:, None])
+    for inputs, targets in windows:
+        total += F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="sum").item()
+    return total / (len(ids) - 1)
+
+
+def learn(model: Gpt, given: argparse.Namespace) -> dict[str, Any]:
+    """Seconds, steps and loss when the target is reached; loss None when it never is."""
+    ids = torch.frombuffer(bytearray(Path(given.ids).read_bytes()), dtype=torch.int32).long()
+    seconds, least = 0.0, float("inf")
+    text, held_back = ids[: -given.held_back], ids[-given.held_back :]
+    for step, took in enumerate(islice(steps(model, text, given), given.most), 1):
+        seconds += took
+        if step % given.every == 0:
+            loss = full_loss(model, held_back, given.n_ctx)
+            least = min(loss, least)
+            if loss <= given.target:
+                return {"seconds": seconds, "steps": step, "loss": loss}
+    return {"seconds": seconds, "steps": given.most, "loss": None, "least": least}
 
 
 def decode(model: Gpt, given: argparse.Namespace) -> float:
@@ -117,20 +153,26 @@ def timed(call: Callable[[], Any]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", choices=["train", "decode", "prefill", "load", "save"])
+    parser.add_argument("mode", choices=["train", "decode", "prefill", "load", "save", "learn"])
     defaults = {"n_ctx": 64, "n_emb": 128, "n_heads": 4, "n_layers": 4, "batch_size": 12, "vocab": 65, "threads": 0,
-                "steps": 60, "tokens": 620}
+                "steps": 60, "tokens": 620, "held-back": 0, "every": 25, "most": 20000, "seed": 0}
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--ids", default="")
+    parser.add_argument("--target", type=float, default=1.88)
     given = parser.parse_args()
+    if given.mode == "learn" and not (given.ids and given.held_back):
+        parser.error("learn needs --ids and --held-back")
     if given.threads:
         torch.set_num_threads(given.threads)
-    torch.manual_seed(0)
+    torch.manual_seed(given.seed)
     model = Gpt(given.vocab, given.n_ctx, given.n_emb, given.n_heads, given.n_layers)
     found: dict[str, object] = {"peer": f"torch {torch.__version__} eager, {torch.get_num_threads()} threads",
                                 "mode": given.mode}
     if given.mode == "train":
         found["tokens_per_s"] = given.batch_size * given.n_ctx / train(model, given)
+    elif given.mode == "learn":
+        found |= learn(model, given)
     elif given.mode == "decode":
         with torch.inference_mode():
             found["tokens_per_s"] = 1 / decode(model, given)
