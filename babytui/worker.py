@@ -114,7 +114,13 @@ class Worker:
         self.trainer = Trainer(self.model, self.tokenizer, ids, prompt=self.plan.get("prompt", ""),
                                dataset=self.plan.get("dataset", ""), resume=state,
                                time_budget=self.plan.get("time_budget"), cores=cores(config))
-        self._steps()
+        try:
+            end = self._steps()
+        except Exception:
+            if self.trainer.team.whole:  # what was trained so far is not lost with what went wrong
+                self._checkpoint("failed")
+            raise
+        self._finish(end)
 
     def _begin_with(self, config: Config, text: str, state: State | None) -> None:
         """The vocabulary and the model: new ones, those of the base, or empty ones for what a checkpoint holds."""
@@ -134,17 +140,17 @@ class Worker:
             self.tokenizer = kind.fit(text)
             self.model = Model.create(config, len(self.tokenizer.vocab))
 
-    def _steps(self) -> None:
+    def _steps(self) -> events.End:
         for event in self.trainer:
             self.step = event.step
             if isinstance(event, events.End):
-                self._finish(event)
-                return
+                return event
             self._write(event)
             if isinstance(event, events.Start) and self.plan.get("base") and not self.resume:
                 self._checkpoint("start")  # from here on the base is not needed any more
             if isinstance(event, (events.Start, events.Step)):
                 self._between_steps()
+        raise AssertionError("the last event is the end")
 
     def _between_steps(self) -> None:
         """Commands, signals and the checkpoint policy."""

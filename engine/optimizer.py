@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import isfinite, sqrt
 from typing import Any
 
@@ -13,7 +12,18 @@ from engine.backend import Array, xp
 from engine.parameters import Parameters
 
 EPS = 1e-8
-BLOCK = 1 << 15  # elements: the arrays of a block stay in the cache over all passes
+SCRATCH = 5  # buffers that hold what a block's new values are made from
+_BLOCK = 1 << 14  # elements: a block's arrays stay in the cache over all passes
+
+
+def block_size() -> int:
+    """Elements that are worked on at a time; on a GPU nearly all, since calls cost more than memory there."""
+    return _BLOCK if xp._module is np else 1 << 24
+
+
+def blocks(size: int) -> list[slice]:
+    """A flat array of `size` elements, block by block."""
+    return [slice(start, min(start + block_size(), size)) for start in range(0, size, block_size())]
 
 
 def squared_sums(x: Array) -> float:
@@ -29,55 +39,65 @@ class AdamW:
     """p ← p - rate · (m̂/(√v̂ + ε) + decay · p), decay on matrices only.
 
     betas: what m and v keep at each step. moments: flat m and v of params.trained numbers, updated in place; fresh ones
-    when None.
+    when None. scratch: (SCRATCH, n), for blocks of up to n; own ones when None.
+
+    A block is updated in two halves. `prepare` changes nothing but the scratch; `commit` reads nothing that it changes.
+    So each can be repeated when it was broken off, even by another process.
     """
 
     def __init__(self, params: Parameters, decay: float, betas: tuple[float, float] = (0.9, 0.99),
-                 moments: tuple[Array, Array] | None = None):
+                 moments: tuple[Array, Array] | None = None, scratch: Array | None = None):
         self.params = params
         self.decay = decay
         self.betas = betas
         if moments is None:
             moments = backend.zeros(params.trained, params.dtype), backend.zeros(params.trained, params.dtype)
+        if scratch is None:
+            size = min(block_size(), max(params.trained, 1))
+            scratch = backend.zeros(SCRATCH * size, params.dtype).reshape(SCRATCH, size)
         self.m, self.v = moments
-        self._scratch = [backend.zeros(min(BLOCK, max(params.trained, 1)), params.dtype) for _ in range(2)]
+        self._scratch = scratch
+        self._ratio = backend.zeros(scratch.shape[1], params.dtype)
 
-    def step(self, weights: Array, gradient: Array, rate: float, scale: float, updates: int,
-             part: slice | None = None) -> None:
-        """Update number `updates` (from 1) of `weights` in place, both flat; the gradient is multiplied by `scale`.
+    def step(self, weights: Array, gradient: Array, rate: float, scale: float, updates: int) -> None:
+        """Update number `updates` (from 1) of `weights` in place, both flat; the gradient is multiplied by `scale`."""
+        for here in blocks(self.params.trained):
+            self.prepare(weights, gradient, rate, scale, here)
+            self.commit(weights, rate, updates, here)
 
-        part: only this range of elements.
-        """
+    def prepare(self, weights: Array, gradient: Array, rate: float, scale: float, here: slice) -> None:
+        """First half of a block's update: the two terms of m, the two of v, and the decayed weights."""
         b1, b2 = self.betas
-        mask = self.params.mask
+        g, m, v, p = gradient[here], self.m[here], self.v[here], weights[here]
+        old_m, new_m, old_v, new_v, kept = self._scratch[:, : len(g)]
+        xp.multiply(m, b1, out=old_m)
+        xp.multiply(g, (1 - b1) * scale, out=new_m)
+        xp.multiply(v, b2, out=old_v)
+        xp.multiply(g, scale * sqrt(1 - b2), out=new_v)
+        xp.multiply(new_v, new_v, out=new_v)
+        decayed = max(0, min(self.params.decayed - here.start, len(g))) if self.decay else 0
+        if self.params.mask is None:
+            xp.multiply(p[:decayed], 1 - rate * self.decay, out=kept[:decayed])
+        else:  # what is held does not decay
+            xp.multiply(self.params.mask[here][:decayed], -rate * self.decay, out=kept[:decayed])
+            kept[:decayed] += 1
+            kept[:decayed] *= p[:decayed]
+        kept[decayed:] = p[decayed:]
+
+    def commit(self, weights: Array, rate: float, updates: int, here: slice) -> None:
+        """Second half: the new moments and weights of the block that was prepared last."""
+        b1, b2 = self.betas
         unbias1, unbias2 = 1 - b1**updates, 1 - b2**updates
-        size = rate * sqrt(unbias2) / unbias1
-        eps = EPS * sqrt(unbias2)
-        first, last = (part.start, min(part.stop, self.params.trained)) if part else (0, self.params.trained)
-        edges = sorted({*range(first, last, BLOCK), min(max(self.params.decayed, first), last), last})
-        for start, end in pairwise(edges):
-            here = slice(start, end)
-            g, m, v, p = gradient[here], self.m[here], self.v[here], weights[here]
-            t, u = self._scratch[0][: end - start], self._scratch[1][: end - start]
-            m *= b1
-            xp.multiply(g, (1 - b1) * scale, out=t)
-            m += t
-            v *= b2
-            xp.multiply(g, scale * sqrt(1 - b2), out=t)
-            t *= t
-            v += t
-            xp.sqrt(v, out=t)
-            t += eps
-            xp.divide(m, t, out=u)
-            u *= size
-            if end <= self.params.decayed and self.decay:
-                if mask is None:
-                    p *= 1 - rate * self.decay
-                else:  # what is held does not decay
-                    xp.multiply(mask[here], rate * self.decay, out=t)
-                    t *= p
-                    u += t
-            p -= u
+        m, v, p = self.m[here], self.v[here], weights[here]
+        old_m, new_m, old_v, new_v, kept = self._scratch[:, : len(m)]
+        ratio = self._ratio[: len(m)]
+        xp.add(old_m, new_m, out=m)
+        xp.add(old_v, new_v, out=v)
+        xp.sqrt(v, out=ratio)
+        ratio += EPS * sqrt(unbias2)
+        xp.divide(m, ratio, out=ratio)
+        ratio *= rate * sqrt(unbias2) / unbias1
+        xp.subtract(kept, ratio, out=p)
 
 
 class LossScaler:

@@ -7,6 +7,9 @@ nothing.
 
 Weights, gradients and moments lie in one shared mapping of an unlinked file, so nothing is copied between processes and
 nothing is left behind by a crash. A worker ends when its pipe closes, which it does however its parent dies.
+
+When a worker dies, the weights stay those of a whole step. They change in an update only, and what a dead process left
+undone of one is made good by the parent: `left` tells where it was, and either half of a block can be repeated.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import select
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from math import fsum, isfinite, sqrt
 from pathlib import Path
 from typing import Any
@@ -33,19 +39,25 @@ from engine.backend import Array, xp
 from engine.config import Config
 from engine.errors import RunError
 from engine.model import Model
-from engine.optimizer import BLOCK, AdamW, squared_sums
+from engine.optimizer import SCRATCH, AdamW, block_size, blocks, squared_sums
 from engine.parameters import Gradients
 
 _COMMAND = struct.Struct("<cqdd")  # what, step or count, two numbers
 _DONE = b"+"
+_yield = getattr(os, "sched_yield", lambda: None)
+_SPIN = 1e-3  # seconds that a process looks for an answer before it sleeps, from which it would wake up slowly
+_PROGRAM = "from engine.parallel import work; work()"
 _ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class Shared:
     """The arrays of a run: the model's weights, master weights (halves only), what adapted matrices were before,
-    moments, lanes' gradients, the batch."""
+    moments, lanes' gradients, the batch, and how far each process is with its update.
 
-    def __init__(self, model: Model, lanes: int, fd: int | None = None, *, share: bool = False):
+    left: halves of blocks that it has still to update. scratch: what the block it is at is made from.
+    """
+
+    def __init__(self, model: Model, lanes: int, ranks: int, fd: int | None = None):
         self.fd, params = fd, model.params
         B, T, P = model.config.batch_size, model.config.n_ctx, params.trained
         halves = model.storage is not model.dtype
@@ -54,13 +66,14 @@ class Shared:
             ("master", (len(params.flat) if halves else 0,), params.dtype),
             ("base", (len(params.base),), params.dtype),
             ("m", (P,), params.dtype), ("v", (P,), params.dtype), ("gradients", (lanes, P), params.dtype),
-            ("sums", (-(-P // BLOCK),), np.float64), ("losses", (lanes,), np.float64),
+            ("scratch", (ranks, SCRATCH, min(block_size(), max(P, 1))), params.dtype), ("left", (ranks,), np.int64),
+            ("sums", (len(blocks(P)),), np.float64), ("losses", (lanes,), np.float64),
             ("inputs", (B, T), np.int64), ("targets", (B, T), np.int64)]
         offsets, end = [], 0
         for _, shape, dtype in shapes:
             offsets.append(end)
             end += -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // 64) * 64
-        memory = self._map(max(end, 1)) if share or fd is not None else None
+        memory = self._map(max(end, 1)) if ranks > 1 else None
         for (name, shape, dtype), offset in zip(shapes, offsets, strict=True):
             if memory is None:
                 array = backend.zeros(int(np.prod(shape)), dtype).reshape(shape)
@@ -82,6 +95,8 @@ class Shared:
     m: Array
     v: Array
     gradients: Array
+    scratch: Array
+    left: Array
     sums: Array
     losses: Array
     inputs: Array
@@ -116,16 +131,16 @@ class Hand:
     """What one process does in a step, on its lanes and its share of the flat buffers."""
 
     def __init__(self, model: Model, shared: Shared, rank: int, ranks: int):
-        self.model, self.shared = model, shared
+        self.model, self.shared, self.rank = model, shared, rank
         self.lanes = data.lanes(model.config, model.params.trained)
         self.mine = np.array_split(np.arange(len(self.lanes)), ranks)[rank]
         self.gradients = {int(lane): Gradients(model.params, shared.gradients[lane]) for lane in self.mine}
         self.optimizer = AdamW(model.params, model.config.r_decay, (model.config.r_beta1, model.config.r_beta2),
-                               (shared.m, shared.v))
-        adapters = len(model.params.adapters)
-        self.adapters = slice(rank * adapters // ranks, (rank + 1) * adapters // ranks)
-        blocks = len(shared.sums)
-        self.blocks = range(rank * blocks // ranks, (rank + 1) * blocks // ranks)
+                               (shared.m, shared.v), shared.scratch[rank])
+        adapters = _share(len(model.params.adapters), rank, ranks)
+        self.adapters = slice(adapters.start, adapters.stop)
+        self.blocks = _share(len(shared.sums), rank, ranks)
+        self._slices = blocks(model.params.trained)
 
     def gradient(self, step: int, scale: float) -> None:
         """Fill the gradients and the loss of each own lane for the shared batch."""
@@ -145,22 +160,26 @@ class Hand:
         """Add up the lanes over the own blocks, first to last, into lane 0; keep the squared sum of each block."""
         lanes, mask = self.shared.gradients, self.model.params.mask
         for block in self.blocks:
-            part = slice(block * BLOCK, (block + 1) * BLOCK)
-            total = lanes[0, part]
+            here = self._slices[block]
+            total = lanes[0, here]
             for lane in range(1, len(lanes)):
-                total += lanes[lane, part]
+                total += lanes[lane, here]
             if mask is not None:
-                total *= mask[part]
+                total *= mask[here]
             self.shared.sums[block] = squared_sums(total)
 
     def update(self, rate: float, scale: float, updates: int) -> None:
-        """AdamW over the own blocks."""
-        shared = self.shared
-        for block in self.blocks:
-            part = slice(block * BLOCK, (block + 1) * BLOCK)
-            self.optimizer.step(shared.master, shared.gradients[0], rate, scale, updates, part)
-            if shared.master is not shared.weights:
-                shared.weights[part] = shared.master[part].astype(self.model.storage)
+        """AdamW over what is left of the own blocks."""
+        shared, gradient = self.shared, self.shared.gradients[0]
+        for left in range(int(shared.left[self.rank]), 0, -1):
+            here = self._slices[self.blocks[(left - 1) // 2]]  # from the last to the first
+            if left % 2 == 0:
+                self.optimizer.prepare(shared.master, gradient, rate, scale, here)
+            else:
+                self.optimizer.commit(shared.master, rate, updates, here)
+                if shared.master is not shared.weights:
+                    shared.weights[here] = shared.master[here].astype(self.model.storage)
+            shared.left[self.rank] = left - 1
 
     def correct(self) -> None:
         """Bring the own adapted matrices up to date with their factors."""
@@ -173,6 +192,11 @@ class Hand:
                 params.joined[adapter.tensor][adapter.index][...] = new
 
 
+def _share(count: int, rank: int, ranks: int) -> range:
+    """Which of `count` things a process takes."""
+    return range(rank * count // ranks, (rank + 1) * count // ranks)
+
+
 class Team:
     """The processes of a run. `cores` is the most that are used; more than there are lanes are never started."""
 
@@ -180,23 +204,32 @@ class Team:
         self.model = model
         lanes = data.lanes(model.config, model.params.trained)
         self.processes = 1 if model.config.c_device == "gpu" else max(1, min(cores, len(lanes)))
-        self.shared = Shared(model, len(lanes), share=self.processes > 1)
+        self.shared = Shared(model, len(lanes), self.processes)
         self.updates = 0
         self.hand = Hand(model, self.shared, 0, self.processes)
         self.named = Gradients(model.params, self.shared.gradients[0]).joined  # the folded gradient by tensor name
         self._workers: list[Worker] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights are those of the same step: no update was broken off."""
+        return not any(host_list(self.shared.left))
 
     def _start(self) -> None:
         """Start the workers; done with the first step, so that a run that never begins leaves none."""
         try:
             for rank in range(1, self.processes):
                 self._workers.append(Worker(self.model, self.shared, rank, self.processes))
+            self._wait()
         except BaseException:
             self.close()
             raise
 
     def gradient(self, step: int, inputs: Array, targets: Array, scale: float) -> tuple[float, float]:
-        """(mean loss, norm of scale · gradient) of a batch (B, T); the gradient is left in lane 0."""
+        """(mean loss, norm of scale · gradient) of a batch (B, T); the gradient is left in lane 0.
+
+        RunError when a worker died, in this step or in the update before it.
+        """
         if len(self._workers) < self.processes - 1:
             self._start()
         self.shared.inputs[...], self.shared.targets[...] = inputs, targets
@@ -207,19 +240,39 @@ class Team:
         return fsum(host_list(self.shared.losses)), norm
 
     def update(self, rate: float, scale: float) -> None:
-        """One AdamW step with the gradient times `scale`."""
+        """One AdamW step with the gradient times `scale`; whole even if a worker dies on the way."""
         self.updates += 1
+        for rank in range(self.processes):
+            self.shared.left[rank] = 2 * len(_share(len(self.shared.sums), rank, self.processes))
         self._all(b"u", self.updates, rate, scale)
         if self.model.params.adapters:  # their factors may have been updated by different processes
             self._all(b"c")
 
     def _all(self, what: bytes, step: int = 0, a: float = 0.0, b: float = 0.0) -> None:
+        """Have everybody do one thing. RunError when a worker died; if weights change in it, its share is done here."""
+        message, changes = _COMMAND.pack(what, step, a, b), what in b"uc"
         for worker in self._workers:
-            worker.send(_COMMAND.pack(what, step, a, b))
+            worker.send(message)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dealt with by its norm
             perform(self.hand, what, step, a, b)
-        for worker in self._workers:
-            worker.wait()
+            for worker in self._wait(raises=not changes):
+                perform(Hand(self.model, self.shared, worker.rank, self.processes), what, step, a, b)
+
+    def _wait(self, raises: bool = True) -> list[Worker]:
+        """Until every worker has done what it was asked. Those that died instead; RunError at the first if `raises`."""
+        waiting, dead = {worker.answers: worker for worker in self._workers}, []
+        poll = select.poll()
+        for descriptor in waiting:
+            poll.register(descriptor, select.POLLIN)
+        while waiting:
+            for descriptor, _ in ready(poll):
+                poll.unregister(descriptor)
+                worker = waiting.pop(descriptor)
+                if os.read(descriptor, 1) != _DONE:
+                    dead.append(worker)
+                    if raises:
+                        raise worker.error()
+        return dead
 
     def close(self) -> None:
         """End the workers. The weights stay where they are."""
@@ -245,12 +298,23 @@ def perform(hand: Hand, what: bytes, step: int, a: float, b: float) -> None:
         hand.update(a, b, step)
 
 
+def ready(poll: select.poll) -> list[tuple[int, int]]:
+    """What has come, as soon as something has. Others get the processor if they need it."""
+    end = time.monotonic() + _SPIN
+    while time.monotonic() < end:
+        if found := poll.poll(0):
+            return found
+        _yield()
+    return poll.poll()
+
+
 class Worker:
-    """A child process, seen from its parent."""
+    """A child process, seen from its parent. It answers once when it has begun. RunError when it cannot be started."""
 
     def __init__(self, model: Model, shared: Shared, rank: int, ranks: int):
+        self.rank = rank
         take, self._to = os.pipe()
-        self._from, give = os.pipe()
+        self.answers, give = os.pipe()
         assert shared.fd is not None
         root = str(Path(__file__).resolve().parents[1])
         environment = {**os.environ, **dict.fromkeys(_ENVIRONMENT, "1"),
@@ -258,33 +322,35 @@ class Worker:
         plan = json.dumps({"config": dict(model.config.values), "vocab_size": model.vocab_size,
                            "adaptation": model.adaptation.to_dict(), "rank": rank, "ranks": ranks,
                            "fds": [take, give, shared.fd]})
-        self._process = subprocess.Popen([sys.executable, "-c", "from engine.parallel import work; work()", plan],
-                                         pass_fds=(take, give, shared.fd), env=environment, stdin=subprocess.DEVNULL)
-        os.close(take)
-        os.close(give)
-        self.wait()
+        try:
+            self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, plan], env=environment,
+                                             pass_fds=(take, give, shared.fd), stdin=subprocess.DEVNULL)
+        except OSError as error:
+            os.close(self._to)
+            os.close(self.answers)
+            raise RunError(f"A worker process cannot be started ({error.strerror or error}); set c_device_cpu_cores "
+                           "to 1.") from None
+        finally:
+            os.close(take)
+            os.close(give)
 
     def send(self, message: bytes) -> None:
-        """Ask for something; `wait` says when it is done."""
-        try:
+        """Ask for something. Whether it was done, or the process is dead, is for who reads its answers."""
+        with suppress(BrokenPipeError):
             os.write(self._to, message)
-        except BrokenPipeError:
-            raise self._dead() from None
 
-    def wait(self) -> None:
-        """Until the worker has done what it was asked. RunError when it died."""
-        if os.read(self._from, 1) != _DONE:
-            raise self._dead()
-
-    def _dead(self) -> RunError:
+    def error(self) -> RunError:
+        """How it died."""
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return RunError(f"A worker process of this run died ({how}); resume the run from its checkpoint.")
+        why = ", perhaps because memory ran out" if code == -signal.SIGKILL else ""
+        return RunError(f"A worker process of this run died ({how}{why}); the weights are those of the last whole "
+                        "step, from which the run can be resumed.")
 
     def close(self) -> None:
         """Close the pipes, at which the worker ends, and wait for it."""
         os.close(self._to)
-        os.close(self._from)
+        os.close(self.answers)
         self._process.wait()
 
 
@@ -292,14 +358,18 @@ def work(arguments: Sequence[str] | None = None) -> None:
     """The child process: take commands from the pipe until it closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the parent answers them, and then the pipe closes
         signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):  # when memory runs out, rather this process than its parent, which can save what there is
+        Path("/proc/self/oom_score_adj").write_text("500")
     plan = json.loads((arguments or sys.argv[1:])[0])
     take, give, fd = plan["fds"]
     model = Model(Config.read(plan["config"]), plan["vocab_size"], Adaptation.read(plan["adaptation"]))
     lanes = data.lanes(model.config, model.params.trained)
-    hand = Hand(model, Shared(model, len(lanes), fd), plan["rank"], plan["ranks"])
+    hand = Hand(model, Shared(model, len(lanes), plan["ranks"], fd), plan["rank"], plan["ranks"])
+    poll = select.poll()
+    poll.register(take, select.POLLIN)
     try:
         os.write(give, _DONE)
-        while message := os.read(take, _COMMAND.size):
+        while ready(poll) and (message := os.read(take, _COMMAND.size)):
             what, step, a, b = _COMMAND.unpack(message)
             with np.errstate(over="ignore", invalid="ignore"):
                 perform(hand, what, step, a, b)

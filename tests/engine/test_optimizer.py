@@ -10,7 +10,7 @@ import twins
 
 from engine import optimizer
 from engine.config import Config
-from engine.optimizer import BLOCK, AdamW, LossScaler, squared_sums
+from engine.optimizer import AdamW, LossScaler, block_size, blocks, squared_sums
 from engine.parameters import Gradients, Parameters, Tensor
 
 
@@ -50,23 +50,46 @@ def test_adamw_equals_the_textbook(betas):
 
 
 def test_tensors_longer_than_a_block():
-    """The border between what decays and what does not lies inside a block; parts give what the whole gives."""
-    tensors = Tensor("matrix", (BLOCK + 100, 1)), Tensor("bias", (BLOCK + 50,))
+    """The border between what decays and what does not lies inside a block; the order of the blocks is nothing."""
+    size = block_size()
+    tensors = Tensor("matrix", (size + 100, 1)), Tensor("bias", (size + 50,))
     gradient = np.random.default_rng(2).standard_normal(parameters(*tensors).trained)
     whole, parts = parameters(*tensors), parameters(*tensors)
     before = whole.flat.copy()
     one, other = AdamW(whole, 0.2), AdamW(parts, 0.2)
+    assert [(here.start, here.stop) for here in blocks(whole.trained)] == \
+        [(0, size), (size, 2 * size), (2 * size, whole.trained)]
     for update in (1, 2):
         one.step(whole.flat, gradient, 0.1, 1.0, update)
-        for start in range(0, whole.trained, BLOCK):
-            other.step(parts.flat, gradient, 0.1, 1.0, update, slice(start, start + BLOCK))
+        for here in reversed(blocks(whole.trained)):
+            other.prepare(parts.flat, gradient, 0.1, 1.0, here)
+            other.commit(parts.flat, 0.1, update, here)
     assert np.array_equal(whole.flat, parts.flat) and np.array_equal(one.v, other.v)
-    some = [0, 1, BLOCK - 1, BLOCK, BLOCK + 99, whole.decayed, 2 * BLOCK - 1, 2 * BLOCK, whole.decayed + BLOCK + 49]
+    some = [0, 1, size - 1, size, size + 99, whole.decayed, 2 * size - 1, 2 * size, whole.decayed + size + 49]
     book = twins.AdamW(len(some))
     expected = before[some].tolist()
     for _ in range(2):
         expected = book.step(expected, gradient[some].tolist(), 0.1, [0.2 if i < whole.decayed else 0.0 for i in some])
     np.testing.assert_allclose(whole.flat[some], expected, rtol=1e-12)
+
+
+def test_a_half_that_was_broken_off_can_be_repeated():
+    """By an optimizer that has nothing but the shared arrays, whatever had been written."""
+    gradient, here = np.random.default_rng(3).standard_normal(parameters(*SMALL).trained), slice(0, 60)
+    whole, broken = parameters(*SMALL), parameters(*SMALL)
+    one, first = AdamW(whole, 0.1), AdamW(broken, 0.1)
+    again = AdamW(broken, 0.1, moments=(first.m, first.v), scratch=first._scratch)
+    for update in (1, 2):
+        one.prepare(whole.flat, gradient, 0.1, 1.0, here)
+        one.commit(whole.flat, 0.1, update, here)
+        first.prepare(broken.flat, gradient, 0.1, 1.0, here)
+        first._scratch[:, 20:] = -1  # not all of it was written
+        again.prepare(broken.flat, gradient, 0.1, 1.0, here)
+        again.commit(broken.flat, 0.1, update, here)
+        first.m[30:60] = first.v[:30] = broken.flat[10:50] = -1
+        first.commit(broken.flat, 0.1, update, here)
+        for ours, theirs in ((whole.flat, broken.flat), (one.m, first.m), (one.v, first.v)):
+            assert np.array_equal(ours, theirs)
 
 
 def test_moments_go_on():

@@ -212,17 +212,21 @@ team.gradient(0, ids, ids, 1.0)
 print(*[worker._process.pid for worker in team._workers], flush=True)
 while True:
     team.gradient(0, ids, ids, 1.0)
+    team.update(0.0, 1.0)
     print("step", flush=True)
+    if sys.argv[1] == "between":
+        sys.stdin.read()
 """
 
 
 @linux
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfd_open")
+@pytest.mark.parametrize("when", ["within", "between"])  # steps
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_workers_end_when_their_parent_is_killed(how):
+def test_workers_end_when_their_parent_is_killed(how, when):
     before = shared_files()
-    parent = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": ROOT})
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, when], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": ROOT})
     workers = []
     try:
         workers = [os.pidfd_open(int(pid)) for pid in parent.stdout.readline().split()]
@@ -235,6 +239,7 @@ def test_workers_end_when_their_parent_is_killed(how):
     finally:
         parent.kill()
         parent.wait()
+        parent.stdin.close()
         parent.stdout.close()
         for worker in workers:
             os.close(worker)
