@@ -322,8 +322,8 @@ class Worker:
         plan = json.dumps({"config": dict(model.config.values), "vocab_size": model.vocab_size,
                            "adaptation": model.adaptation.to_dict(), "rank": rank, "ranks": ranks,
                            "fds": [take, give, shared.fd]})
-        try:
-            self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, plan], env=environment,
+        try:  # -P: a folder called engine where the user stands must not be taken for ours
+            self._process = subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM, plan], env=environment,
                                              pass_fds=(take, give, shared.fd), stdin=subprocess.DEVNULL)
         except OSError as error:
             os.close(self._to)

@@ -154,6 +154,13 @@ def test_nothing_is_left_when_a_run_is_dropped_in_the_middle():
     assert children() == before
 
 
+def test_an_engine_where_the_user_stands_is_not_taken_for_ours(tmp_path, monkeypatch):
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "__init__.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    assert list(trainer(lanes_of(24, 64, n_steps=1), 2))[-1].reason == "finished"
+
+
 @linux
 def test_no_open_file_is_left():
     def one_run() -> None:
