@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, ClassVar
 
 import numpy as np
 
 from engine.errors import FormatError, TextError, shown
+
+_BLOCK = 1 << 16  # characters looked at together: they and what is made of them fit the cache
+_KEPT = 1 << 17  # different units of which is known what was made of them
 
 
 def id_type(size: int) -> np.dtype:
@@ -15,11 +19,21 @@ def id_type(size: int) -> np.dtype:
     return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32)
 
 
+def blocks(text: Iterable[str], size: int = _BLOCK) -> Iterator[str]:
+    """`text` in blocks of at most `size` characters."""
+    for part in [text] if isinstance(text, str) else text:
+        for start in range(0, len(part), size):
+            yield part[start : start + size]
+
+
 class Tokenizer:
     """Text ↔ ids. `vocab[i]` is the text of id i; there are no special tokens.
 
-    A subclass gives `split`: text → pieces that join back to the text. `separator` stands between two pieces when
-    they are decoded; it is empty except for historic word vocabularies.
+    What is fitted, counted or encoded is a string, or the parts of a text in order: anything that gives them as often
+    as it is iterated over. Either is read block by block, so that a long text takes the memory of its ids.
+
+    A subclass gives `split`: text → pieces that join back to the text; and `units`, unless pieces are characters.
+    `separator` stands between two pieces when they are decoded; it is empty except for historic word vocabularies.
     """
 
     name: ClassVar[str]
@@ -32,30 +46,45 @@ class Tokenizer:
             raise FormatError("A vocabulary lists the same symbol twice; the file is damaged.")
 
     @classmethod
-    def fit(cls, text: str) -> Tokenizer:
+    def fit(cls, text: Iterable[str]) -> Tokenizer:
         """A tokenizer whose vocabulary is every piece of `text`, sorted."""
-        if not text:
+        vocab = sorted(cls._distinct(text, cls.split))
+        if not vocab:
             raise TextError("The text is empty; there is nothing to learn from.")
-        return cls(sorted(cls._distinct(text)))
+        return cls(vocab)
 
-    def extend(self, text: str) -> Tokenizer:
+    def extend(self, text: Iterable[str]) -> Tokenizer:
         """The same tokenizer with new pieces of `text` appended: old ids keep their meaning."""
         return type(self)([*self.vocab, *self.missing(text)])
 
-    def missing(self, text: str) -> list[str]:
+    def distinct(self, text: Iterable[str]) -> set[str]:
+        """The different pieces of `text`."""
+        return self._distinct(text, self.pieces)
+
+    def missing(self, text: Iterable[str]) -> list[str]:
         """Pieces of `text` that have no id, sorted."""
-        return sorted(set(self.pieces(text)) - self.ids.keys())
+        return sorted(self.distinct(text) - self.ids.keys())
 
     def keep(self, text: str) -> str:
         """`text` without the pieces that have no id."""
         return self.separator.join(piece for piece in self.pieces(text) if piece in self.ids)
 
-    def encode(self, text: str) -> np.ndarray:
+    def count(self, text: Iterable[str]) -> int:
+        """How many tokens `text` has."""
+        lengths = _Made(lambda unit: len(self.pieces(unit)))
+        return sum(sum(map(lengths.__getitem__, units)) for units in self.units(text))
+
+    def encode(self, text: Iterable[str]) -> np.ndarray:
         """Ids of `text`, (T,) in the smallest unsigned type. TextError names the symbols that have no id."""
+        kind = id_type(len(self.vocab))
+        encoded = _Made(lambda unit: np.array([self.ids[piece] for piece in self.pieces(unit)], kind).tobytes())
+        ids = bytearray()  # it grows where it is: no second copy of the ids
         try:
-            return np.array([self.ids[piece] for piece in self.pieces(text)], id_type(len(self.vocab)))
+            for units in self.units(text):
+                ids += b"".join(map(encoded.__getitem__, units))
         except KeyError:
             raise self._unknown(text) from None
+        return np.frombuffer(ids, kind)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids."""
@@ -72,12 +101,39 @@ class Tokenizer:
         return text
 
     @classmethod
-    def _distinct(cls, text: str) -> set[str]:
-        return set(cls.split(text))
+    def units(cls, text: Iterable[str]) -> Iterator[Sequence[str]]:
+        """`text` block by block as sequences of units: strings that are never cut within a piece, and repeat a lot."""
+        return blocks(text)
 
-    def _unknown(self, text: str) -> TextError:
+    @classmethod
+    def _distinct(cls, text: Iterable[str], cut: Callable[[str], Sequence[str]]) -> set[str]:
+        found: set[str] = set()
+        fresh: set[str] = set()
+        for units in cls.units(text):
+            fresh.update(units)
+            if len(fresh) > _KEPT:
+                found.update(chain.from_iterable(map(cut, fresh)))
+                fresh.clear()
+        found.update(chain.from_iterable(map(cut, fresh)))
+        return found
+
+    def _unknown(self, text: Iterable[str]) -> TextError:
         missing = self.missing(text)
         few = ", ".join(shown(piece) for piece in missing[:8])
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         noun = "symbol" if len(missing) == 1 else "symbols"
         return TextError(f"The text has {len(missing)} {noun} that the vocabulary lacks: {few}{more}; leave them out.")
+
+
+class _Made(dict[str, Any]):
+    """What `make` made of each unit, looked up as in any dict; all is forgotten when it gets too much."""
+
+    def __init__(self, make: Callable[[str], Any]):
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, unit: str) -> Any:
+        if len(self) >= _KEPT:
+            self.clear()
+        made = self[unit] = self.make(unit)
+        return made

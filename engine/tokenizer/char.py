@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from engine import registry
-from engine.tokenizer._base import Tokenizer, id_type
+from engine.tokenizer._base import Tokenizer, blocks, id_type
 
 
 def _code_points(text: str) -> np.ndarray:
@@ -24,27 +24,26 @@ class Char(Tokenizer):
         super().__init__(vocab)
         self._single = all(len(piece) == 1 for piece in self.vocab)
         points = [ord(piece) for piece in self.vocab] if self._single else []
-        self._table = np.full(max(points, default=0) + 2, -1, np.int64)  # the last entry stands for all others
+        self._table = np.full(max(points, default=0) + 2, -1, np.int32)  # the last entry stands for all beyond
         self._table[points] = np.arange(len(points))
 
-    def encode(self, text: str) -> np.ndarray:
+    def count(self, text: Iterable[str]) -> int:
+        return sum(map(len, blocks(text)))
+
+    def encode(self, text: Iterable[str]) -> np.ndarray:
         if not self._single:
             return super().encode(text)
-        ids = np.empty(len(text), id_type(len(self.vocab)))
-        for start in range(0, len(text), 1 << 20):
-            points = _code_points(text[start : start + (1 << 20)])
-            found = self._table[np.minimum(points, len(self._table) - 1)]
-            if found.size and found.min() < 0:
+        kind, ids = id_type(len(self.vocab)), bytearray()
+        for block in blocks(text):
+            found = self._table.take(_code_points(block), mode="clip")
+            if found.min() < 0:
                 raise self._unknown(text)
-            ids[start : start + len(found)] = found
-        return ids
-
-    def missing(self, text: str) -> list[str]:
-        return sorted(self._distinct(text) - self.ids.keys())
+            ids += found.astype(kind).tobytes()
+        return np.frombuffer(ids, kind)
 
     @classmethod
-    def _distinct(cls, text: str) -> set[str]:
+    def _distinct(cls, text: Iterable[str], cut: Callable[[str], Sequence[str]]) -> set[str]:
         seen = np.zeros(sys.maxunicode + 1, bool)
-        for start in range(0, len(text), 1 << 20):
-            seen[_code_points(text[start : start + (1 << 20)])] = True
+        for block in blocks(text):
+            seen[_code_points(block)] = True
         return {chr(point) for point in np.flatnonzero(seen)}

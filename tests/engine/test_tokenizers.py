@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine import registry
 from engine.errors import FormatError, TextError
+from engine.tokenizer import _base
 from engine.tokenizer._base import id_type
 
 KINDS = ("char", "word")
@@ -105,6 +108,79 @@ def test_ids_take_the_smallest_type(kind, size, name):
     assert len(known.vocab) == size
     ids = known.encode(pieces[-1])
     assert ids.dtype == np.dtype(name) and ids.tolist() == [size - 1]
+
+
+# Long texts, which are read in blocks and may come in parts -----------------------------------------------------------
+
+
+def slow_encode(kind: str, text: str) -> tuple[list[str], list[int]]:
+    """The vocabulary and the ids, by a dict and one piece after the other."""
+    pieces = list(text) if kind == "char" else slow_pieces(text)
+    vocab = sorted(set(pieces))
+    places = {piece: place for place, piece in enumerate(vocab)}
+    return vocab, [places[piece] for piece in pieces]
+
+
+@every_kind
+@given(parts=st.lists(any_text, max_size=8).filter(any))
+def test_parts_are_read_as_the_whole(kind, parts):
+    text = "".join(parts)
+    known = registry.tokenizer.get(kind).fit(parts)
+    assert (known.vocab, known.encode(parts).tolist()) == slow_encode(kind, text)
+    assert known.count(parts) == known.count(text) == len(known.encode(text))
+    assert known.distinct(parts) == set(known.vocab) and known.missing(iter([*parts, " \u1234"])) == \
+        tokenizer(kind, text).missing(text + " \u1234")
+
+
+@pytest.mark.parametrize("block", [1, 2, 7])
+@every_kind
+@given(text=texts)
+def test_blocks_cut_nothing(kind, block, text):
+    parts = [text[at : at + block] for at in range(0, len(text), block)]
+    known = registry.tokenizer.get(kind).fit(parts)
+    assert (known.vocab, known.encode(parts).tolist()) == slow_encode(kind, text)
+
+
+@every_kind
+def test_what_was_forgotten_is_made_again(kind, monkeypatch):
+    monkeypatch.setattr(_base, "_KEPT", 5)
+    text = "".join(f"{chr(0x4E00 + i * i % 97)} {i * i % 89}\n" for i in range(500))
+    known = tokenizer(kind, text)
+    assert (known.vocab, known.encode(text).tolist()) == slow_encode(kind, text)
+    assert known.count(text) == len(slow_encode(kind, text)[1])
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, " " * 100_000, "one " + "x" * 100_000 + " two"])
+def test_a_word_of_many_blocks(text):
+    known = tokenizer("word", text)
+    assert (known.vocab, known.encode(text).tolist()) == slow_encode("word", text)
+
+
+class Repeated:
+    """A part, `times` over: a long text that takes no memory."""
+
+    def __init__(self, part: str, times: int):
+        self.part, self.times = part, times
+
+    def __iter__(self):
+        return (self.part for _ in range(self.times))
+
+
+@pytest.mark.parametrize("symbols", [100, 3000], ids=["uint8", "uint16"])
+@every_kind
+def test_a_long_text_takes_the_memory_of_its_ids(kind, symbols):
+    part = "".join(chr(0x4E00 + i % symbols) + ("" if kind == "char" else " ") for i in range(50_000))
+    text = Repeated(part, 60 if kind == "char" else 4)
+    tracemalloc.start()
+    try:
+        known = registry.tokenizer.get(kind).fit(text)
+        assert known.count(text) == (3_000_000 if kind == "char" else 400_000)
+        assert known.missing(text) == []
+        assert tracemalloc.get_traced_memory()[1] < 2_500_000, "nothing of the text is kept"
+        ids = known.encode(text)
+        assert tracemalloc.get_traced_memory()[1] < 1.13 * ids.nbytes + 2_500_000, "an eighth to grow into"
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("length", [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, (2 << 20) + 3])
