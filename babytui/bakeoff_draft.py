@@ -178,13 +178,12 @@ def draft(workspace: Workspace, config: Config, chosen: Sequence[Architecture],
         raise ConfigError(problems[chosen[0]])
     paths = find_texts.find(workspace, texts)
     text = find_texts.read(paths)
-    vocab_size = find_texts.check(config, text.text, prompt)
-    tokenizer = registry.tokenizer.get(config.c_tokenizer).fit(text.text)
-    tokens = len(tokenizer.pieces(text.text))
+    vocab_size = find_texts.check(config, text, prompt)
+    tokens = registry.tokenizer.get(config.c_tokenizer).fit(text).count(text)
     if budget is None:
         budget = Budget("steps", data.steps(data.train_tokens(tokens, config), config))
     return Draft(workspace, config, list(chosen), budget, [str(path) for path in paths], find_texts.dataset(paths),
-                 list(text.notes), find_texts.digest(text.text), vocab_size, _name(workspace, name), jobs, prompt,
+                 list(text.notes), find_texts.digest(text), vocab_size, _name(workspace, name), jobs, prompt,
                  problems)
 
 

@@ -102,7 +102,7 @@ class Conductor:
 
     def _check_text(self) -> None:
         """RunError when the text is another than the one it was started with: its rows would not be comparable."""
-        text = texts.read([Path(path) for path in self.plan["texts"]]).text
+        text = texts.read([Path(path) for path in self.plan["texts"]])
         if texts.digest(text) != self.plan.get("text_sha256"):
             raise RunError("The text has changed since this bake-off was started; put the old one back, or start "
                            "another bake-off.")

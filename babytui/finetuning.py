@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,14 +202,11 @@ def _compare(base: Base, paths: Sequence[Path]) -> tuple[int, list[str], bool, l
     key = (base.sha256, tuple(base.tokenizer.vocab[-1:]), stamps)
     if key not in _compared:
         text = texts.read(paths)
-        if not text.text:
-            raise TextError("The text is empty; there is nothing to learn from.")
-        extended = base.tokenizer.extend(text.text)
-        pieces = extended.pieces(text.text)
-        symbols = extended.vocab[len(base.tokenizer.vocab):]
-        strange = bool(symbols) and not any(piece in base.tokenizer.ids for piece in pieces)
+        known, found = base.tokenizer.ids.keys(), base.tokenizer.distinct(text)
+        symbols = sorted(found - known)
+        strange = bool(symbols) and known.isdisjoint(found)
         _compared.clear()
-        _compared[key] = len(pieces), symbols, strange, list(text.notes)
+        _compared[key] = base.tokenizer.count(text), symbols, strange, list(text.notes)
     return _compared[key]
 
 
@@ -285,7 +282,7 @@ def told(entry: Entry) -> list[tuple[str, str]]:
 # --- in the worker ---------------------------------------------------------------------------------------------------
 
 
-def newborn(plan: Mapping[str, Any], config: Config, text: str) -> tuple[Model, Tokenizer]:
+def newborn(plan: Mapping[str, Any], config: Config, text: Iterable[str]) -> tuple[Model, Tokenizer]:
     """The model and the vocabulary that a fine-tuning run begins with. RunError when the base is another by now."""
     from engine.adaptation import Adaptation, grow
     from engine.model import Model

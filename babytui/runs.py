@@ -215,7 +215,7 @@ def start(workspace: Workspace, config: Config, texts: Sequence[str | os.PathLik
     config.validate()
     paths = find.find(workspace, texts)
     text = find.read(paths)
-    vocab_size, dataset = find.check(config, text.text, prompt), find.dataset(paths)
+    vocab_size, dataset = find.check(config, text, prompt), find.dataset(paths)
     return begin(workspace, config, vocab_size, {
         "name": choose_name(workspace, name, dataset), "texts": [str(path) for path in paths],
         "notes": list(text.notes), "dataset": dataset, "prompt": prompt, "time_budget": time_budget})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -83,20 +83,23 @@ def dataset(paths: Sequence[Path]) -> str:
     return "+".join(stems) if len(stems) <= 2 else f"{stems[0]}+{len(stems) - 1}"
 
 
-def digest(text: str) -> str:
-    """By which a text is recognised."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def digest(text: Iterable[str]) -> str:
+    """By which a text, given in parts, is recognised."""
+    found = hashlib.sha256()
+    for part in text:
+        found.update(part.encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
 
 
-def check(config: Config, text: str, prompt: str = "") -> int:
+def check(config: Config, text: Text, prompt: str = "") -> int:
     """The size of its vocabulary (about, for a very long one). TextError when a text cannot be learnt with this
     configuration, or lacks symbols of the prompt."""
     from engine import data, registry
 
-    if len(text) > CHECKED_CHARACTERS:
+    if text.characters > CHECKED_CHARACTERS:
         return 256 if config.c_tokenizer == "char" else 50_000
     tokenizer = registry.tokenizer.get(config.c_tokenizer).fit(text)
-    data.split(tokenizer.encode(text), config.replace(c_shuffle=False))
+    data.train_tokens(tokenizer.count(text), config)
     if missing := tokenizer.missing(prompt):
         few = ", ".join(map(repr, missing[:8]))
         raise TextError(f"The prompt has symbols that the text does not have: {few}; leave them out.")
@@ -127,11 +130,13 @@ def fetch(workspace: Workspace, name: str, progress: Callable[[int, int | None],
 def _keep(workspace: Workspace, text: Text, name: str | None) -> Added:
     stem = reading.safe_name(name.removesuffix(".txt")) if name else text.name
     path = workspace.inputs / f"{stem}.txt"
-    data = text.text.encode("utf-8", "surrogatepass")
     if path.exists():
-        if path.stat().st_size == len(data) and path.read_bytes() == data:
+        with open(path, "rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == digest(text)
+        if same:
             return Added(path, (*text.notes, f"{stem} was there already."))
         raise UsageError(f"There is another text called {stem} in {workspace.inputs}; give this one a --name.")
     workspace.ensure()
-    atomic.write_bytes(path, data, overwrite=False)
+    with atomic.replacing(path, overwrite=False) as file:
+        file.writelines(part.encode("utf-8", "surrogatepass") for part in text)
     return Added(path, text.notes)

@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,12 @@ class Worker:
         from engine.trainer import Trainer
 
         config = Config.read(self.plan.get("config"), strict=False)
-        text = texts.read([Path(path) for path in self.plan["texts"]]).text
+        text = texts.read([Path(path) for path in self.plan["texts"]])
         self.digest = texts.digest(text)
         state = self._last_checkpoint() if self.resume else None
         self._begin_with(config, text, state)
-        ids = self.tokenizer.encode(text)
-        del text
-        self.trainer = Trainer(self.model, self.tokenizer, ids, prompt=self.plan.get("prompt", ""),
-                               dataset=self.plan.get("dataset", ""), resume=state,
+        self.trainer = Trainer(self.model, self.tokenizer, self.tokenizer.encode(text), resume=state,
+                               prompt=self.plan.get("prompt", ""), dataset=self.plan.get("dataset", ""),
                                time_budget=self.plan.get("time_budget"), cores=cores(config))
         try:
             end = self._steps()
@@ -122,7 +120,7 @@ class Worker:
             raise
         self._finish(end)
 
-    def _begin_with(self, config: Config, text: str, state: State | None) -> None:
+    def _begin_with(self, config: Config, text: Iterable[str], state: State | None) -> None:
         """The vocabulary and the model: new ones, those of the base, or empty ones for what a checkpoint holds."""
         from babytui import finetuning
         from engine import registry

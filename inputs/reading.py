@@ -1,34 +1,30 @@
 """Reading a text that somebody brings: any encoding they are likely to have, one clear sentence when it cannot be used.
 
 UTF-8 (with or without a mark), UTF-16 with a mark, Latin-1 and cp1252, gzip, a folder of texts, or standard input.
-Everything is read in pieces and bounded by `limit`, so that a small hostile gzip cannot fill the memory.
+Everything is read in pieces and bounded by `limit`, so that a small hostile gzip cannot fill the memory; a text that
+lies in files is not even held, but read again each time its parts are asked for.
 """
 
 from __future__ import annotations
 
-import codecs
 import errno
 import os
 import re
 import stat
 import sys
 import unicodedata
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import NotFound, TextError
+from inputs import decoding
 
 LIMIT = 2 * 1024**3  # bytes, after decompression
-PIECE = 1024 * 1024  # bytes read at a time
 SUFFIXES = (".txt", ".md", ".gz")  # what is taken from a folder
 NAME_LENGTH = 80
 
-_GZIP = b"\x1f\x8b"
-_CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r\f\x1b") + b"\x7f"
-_CONTROL_SHARE = 0.02  # of the first piece; English in any encoding has none, a program or a picture far more
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))]
 )
@@ -36,13 +32,26 @@ _DEVICES = frozenset(
 
 @dataclass(frozen=True)
 class Text:
-    """A text that can be used. `name` is safe as a file's stem; `bytes` is the size as it was found on disk."""
+    """A text that can be used. Iterating over it gives its parts in order, some 100,000 characters each.
+
+    `name` is safe as a file's stem; `bytes` is the size as it was found on disk. A file that has changed meanwhile is
+    a TextError while iterating.
+    """
 
     name: str
-    text: str
     encoding: str
     bytes: int
-    notes: tuple[str, ...] = ()
+    characters: int
+    notes: tuple[str, ...]
+    parts: Callable[[], Iterator[str]] = field(repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return self.parts()
+
+    @property
+    def text(self) -> str:
+        """All of it as one string."""
+        return "".join(self)
 
 
 def safe_name(name: str) -> str:
@@ -65,21 +74,18 @@ def read_text(path: str | Path, limit: int = LIMIT) -> Text:
         return read_stdin(limit=limit)
     path = Path(path)
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except FileNotFoundError:
         raise NotFound(f"There is no file {_shown(path)}; check the name, or list the texts there are.") from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(status.st_mode):
         return _read_folder(path, limit)
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise TextError(f"{_shown(path)} is a device, pipe or socket; give a regular file, or - for standard input.")
-    try:
-        with open(path, "rb") as file:
-            data = _taken(file, _shown(path), limit)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    return read_bytes(path.name, data, limit)
+    if status.st_size > limit:
+        raise _too_large(_shown(path), limit)
+    return _text(path.name, status.st_size, lambda: _pieces(path, _stamp(status)), limit)
 
 
 def read_texts(paths: Sequence[str | Path], limit: int = LIMIT) -> Text:
@@ -90,7 +96,7 @@ def read_texts(paths: Sequence[str | Path], limit: int = LIMIT) -> Text:
     left = limit
     for path in paths:
         texts.append(read_text(path, left))
-        left -= max(len(texts[-1].text), 1)
+        left -= texts[-1].characters
     return texts[0] if len(texts) == 1 else _joined("+".join(text.name for text in texts), texts)
 
 
@@ -102,27 +108,58 @@ def read_stdin(stream: BinaryIO | None = None, limit: int = LIMIT) -> Text:
 
 def read_bytes(name: str, data: bytes | bytearray, limit: int = LIMIT) -> Text:
     """The text in `data`, decoded as a file named `name` would be; for what was fetched or pasted."""
+
+    def pieces() -> Iterator[bytes]:
+        return (bytes(data[at : at + decoding.PIECE]) for at in range(0, len(data), decoding.PIECE))
+
+    return _text(name, len(data), pieces, limit)
+
+
+def _text(name: str, size: int, pieces: decoding.Pieces, limit: int) -> Text:
+    """The text that `pieces` hold, read through once to know what it is."""
     shown = _shown(Path(name)) if name else "The text"
-    size = len(data)
     notes: list[str] = []
-    stem = name
-    if data[:2] == _GZIP:
-        data = _inflated(data, shown, limit)
+    stem, packed = name, next(pieces(), b"").startswith(decoding.GZIP)
+    if packed:
         notes.append(f"{shown} was unpacked with gzip.")
         stem = stem[:-3] if stem.lower().endswith(".gz") else stem
-    if len(data) > limit:
-        raise TextError(f"{shown} is larger than {limit} bytes; give a smaller text or raise the limit.")
-    text, encoding = _decoded(data, shown)
-    del data
+
+    def plain() -> Iterator[bytes]:
+        if not packed:
+            return decoding.bounded(pieces(), limit, str(_too_large(shown, limit)))
+        return decoding.bounded(decoding.inflated(pieces(), shown), limit, f"{shown} unpacks to more than {limit} "
+                                "bytes; give a smaller text or raise the limit.")
+
+    encoding, characters, returns = decoding.look(plain, shown)
     if encoding in ("latin-1", "cp1252"):
         spoken = "Latin-1" if encoding == "latin-1" else "Windows-1252"
         notes.append(f"{shown} is not UTF-8; read as {spoken}.")
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if returns:
         notes.append(f"{shown} had carriage returns; its lines now end in a newline.")
-    if not text or text.isspace():
+    if not characters:
         raise TextError(f"{shown} is empty; give a text with some words in it.")
-    return Text(safe_name(_stem(stem)), text, encoding, size, tuple(notes))
+    return Text(safe_name(_stem(stem)), encoding, size, characters, tuple(notes),
+                lambda: decoding.parts(plain(), decoding.decoder(encoding)))
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """By which it is noticed that a file has changed."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _pieces(path: Path, stamp: tuple[int, ...]) -> Iterator[bytes]:
+    """The bytes of a file. TextError when it is not, or no longer, the one with this stamp."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while True:
+                piece = file.read(decoding.PIECE)
+                if _stamp(os.fstat(file.fileno())) != stamp:
+                    raise TextError(f"{_shown(path)} changed while it was read; try again when it is complete.")
+                if not piece:
+                    return
+                yield piece
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _stem(name: str) -> str:
@@ -151,81 +188,18 @@ def _unreadable(path: Path, error: OSError | ValueError) -> TextError | NotFound
     return TextError(f"{shown} cannot be read ({reason}); check the file and try again.")
 
 
+def _too_large(shown: str, limit: int) -> TextError:
+    return TextError(f"{shown} is larger than {limit} bytes; give a smaller text or raise the limit.")
+
+
 def _taken(file: BinaryIO, shown: str, limit: int) -> bytearray:
     """All bytes of a stream, as long as they are no more than `limit`."""
     data = bytearray()
-    while piece := file.read(PIECE):
+    while piece := file.read(decoding.PIECE):
         data += piece
         if len(data) > limit:
-            raise TextError(f"{shown} is larger than {limit} bytes; give a smaller text or raise the limit.")
+            raise _too_large(shown, limit)
     return data
-
-
-def _inflated(data: bytes | bytearray, shown: str, limit: int) -> bytearray:
-    """The gzip members of `data` unpacked, a piece at a time, up to `limit` bytes."""
-    out = bytearray()
-    try:
-        for piece in _pieces(data):
-            out += piece
-            if len(out) > limit:
-                raise TextError(f"{shown} unpacks to more than {limit} bytes; give a smaller text or raise the limit.")
-    except zlib.error:
-        raise TextError(f"{shown} is a damaged gzip file; copy or download it again.") from None
-    except EOFError:
-        raise TextError(f"{shown} is a gzip file that ends too early; copy or download it again.") from None
-    return out
-
-
-def _pieces(data: bytes | bytearray) -> Iterator[bytes]:
-    start = 0
-    view = memoryview(data)
-    while start < len(view):
-        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        while not unpacker.eof:
-            chunk = view[start : start + PIECE]
-            if not chunk:
-                raise EOFError
-            start += len(chunk)
-            yield unpacker.decompress(chunk, PIECE)
-            while unpacker.unconsumed_tail:
-                yield unpacker.decompress(unpacker.unconsumed_tail, PIECE)
-        start -= len(unpacker.unused_data)
-        # gzip allows zero bytes after the last member; anything else that is not a member is damage.
-        while start < len(view) and view[start] == 0:
-            start += 1
-
-
-def _decoded(data: bytes | bytearray, shown: str) -> tuple[str, str]:
-    """The text and the name of its encoding."""
-    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return _strict(data, "utf-32", shown), "utf-32"
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _strict(data, "utf-16", shown), "utf-16"
-    first = bytes(data[:PIECE])
-    controls = len(first) - len(first.translate(None, _CONTROLS))
-    if 0 in data or controls > _CONTROL_SHARE * len(first):
-        raise TextError(f"{shown} is not a text (it holds binary data); give a plain text file.")
-    if data.startswith(codecs.BOM_UTF8):
-        return _strict(data, "utf-8-sig", shown), "utf-8-sig"
-    try:
-        return str(data, "utf-8"), "utf-8"
-    except UnicodeDecodeError:
-        pass
-    # Bytes 0x80 to 0x9f are curly quotes and dashes in cp1252, and nothing that anybody writes in Latin-1.
-    if re.search(rb"[\x80-\x9f]", data):
-        try:
-            return str(data, "cp1252"), "cp1252"
-        except UnicodeDecodeError:
-            pass
-    return str(data, "latin-1"), "latin-1"
-
-
-def _strict(data: bytes | bytearray, encoding: str, shown: str) -> str:
-    try:
-        return str(data, encoding)
-    except UnicodeDecodeError as error:
-        name = encoding.upper().removesuffix("-SIG")
-        raise TextError(f"{shown} is not valid {name} at byte {error.start}; save it again as UTF-8.") from None
 
 
 def _read_folder(folder: Path, limit: int) -> Text:
@@ -239,7 +213,7 @@ def _read_folder(folder: Path, limit: int) -> Text:
             if "is empty;" in str(error):  # an empty file among others is no reason to stop
                 continue
             raise
-        left -= len(texts[-1].text)
+        left -= texts[-1].characters
     if not texts:
         kinds = ", ".join(SUFFIXES)
         raise TextError(f"The folder {_shown(folder)} holds no texts; put {kinds} files with some words into it.")
@@ -268,7 +242,21 @@ def _inside(folder: Path) -> list[Path]:
 
 def _joined(name: str, texts: Sequence[Text]) -> Text:
     """Texts as one with a blank line between them; a newline is added only where one is missing."""
-    whole = "\n\n".join(text.text.rstrip("\n") for text in texts) + "\n"
     encodings = dict.fromkeys(text.encoding for text in texts)
     notes = tuple(note for text in texts for note in text.notes)
-    return Text(safe_name(name), whole, "+".join(encodings), sum(text.bytes for text in texts), notes)
+    return Text(safe_name(name), "+".join(encodings), sum(text.bytes for text in texts),
+                sum(map(len, _chained(texts))), notes, lambda: _chained(texts))
+
+
+def _chained(texts: Sequence[Text]) -> Iterator[str]:
+    for place, text in enumerate(texts):
+        if place:
+            yield "\n\n"
+        ending = ""  # newlines that may turn out to be its last
+        for part in text:
+            body = part.rstrip("\n")
+            if body:
+                yield ending + body
+                ending = ""
+            ending += part[len(body) :]
+    yield "\n"

@@ -18,10 +18,10 @@ def run(arguments: Any) -> int:
     workspace = workspace_choice.choose(arguments.workspace)
     config = config_of(arguments, workspace, out)
     paths = texts.find(workspace, arguments.input or [])
-    text = texts.read(paths).text
+    text = texts.read(paths)
     tokenizer = registry.tokenizer.get(config.c_tokenizer).fit(text)
     out.line("measuring this machine…")
-    found = estimate(config, vocab_size=len(tokenizer.vocab), text_tokens=len(tokenizer.pieces(text)),
+    found = estimate(config, vocab_size=len(tokenizer.vocab), text_tokens=tokenizer.count(text),
                      speed=calibrate(config))
     out.clear()
     if arguments.json:

@@ -94,10 +94,9 @@ def _count(workspace: Workspace, text: str, tokenizer: str) -> tuple[int, int]:
         size = sum(stamp[2] for stamp in stamps)
         if size > _COUNTED:
             return (256 if tokenizer == "char" else 50_000), size
-        content = texts.read(paths).text
+        content = texts.read(paths)
         fitted = registry.tokenizer.get(tokenizer).fit(content)
-        pieces = getattr(fitted, "pieces", None)
-        _counts[key] = (len(fitted.vocab), len(pieces(content)) if pieces else len(fitted.encode(content)))
+        _counts[key] = (len(fitted.vocab), fitted.count(content))
     return _counts[key]
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
 import re
 import tracemalloc
+from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.errors import BabyError, NotFound, TextError
-from inputs import reading
+from inputs import decoding, reading
 from inputs.reading import read_bytes, read_stdin, read_text, read_texts, safe_name
 
 
@@ -185,6 +187,113 @@ def test_standard_input(monkeypatch):
 def test_bytes_are_read_as_a_file_would_be(tmp_path):
     for name, data in {"a.txt": b"x\r\n", "b.gz": gzip.compress(b"x"), "c": b"caf\xe9"}.items():
         assert read_bytes(name, data) == read_text(put(tmp_path, name, data))
+
+
+# Read in pieces, given in parts ---------------------------------------------------------------------------------------
+
+
+def slow_reading(data: bytes) -> tuple[str, str]:
+    """(text, encoding) of all bytes at once. ValueError when they are no text."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        encoding = "utf-32"
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    else:
+        first = data[: decoding.PIECE]
+        controls = [byte for byte in first if (byte < 32 and chr(byte) not in "\t\n\r\f\x1b") or byte == 127]
+        if 0 in data or len(controls) > len(first) / 50:
+            raise ValueError
+        encoding = "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
+        try:
+            data.decode(encoding)
+        except UnicodeDecodeError:
+            if encoding == "utf-8-sig":
+                raise
+            encoding = "cp1252" if any(0x80 <= byte < 0xA0 for byte in data) else "latin-1"
+            if set(data) & set(b"\x81\x8d\x8f\x90\x9d"):
+                encoding = "latin-1"
+    text = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise ValueError
+    return text, encoding
+
+
+somebodys = st.one_of(
+    st.binary(max_size=40),
+    st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", b"\xc3\xa9", b"\xe4\xbd\xa0", b"\xf0\x9f\x91\xb6", b"\x93",
+                              b"\xe9", b"\x81", b"\0", b" "]), max_size=30).map(b"".join),
+    st.tuples(st.text("a\r\n \u0d0a\u0a0d\u00e9\u4f60\U0001f476", max_size=20),
+              st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"]))
+    .map(lambda both: both[0].encode(both[1], "ignore")),
+)
+
+
+@given(somebodys, st.sampled_from([4, 5, 7, 16]), st.booleans(), st.integers(0, 40))
+@example(b"\xef\xbb\xbfone\r\ntwo\r\r\nthree", 5, True, 2)
+@example(b"plain \xc3\xa9, then \x93curly\x94", 4, False, 0)
+@example(b"plain \xc3\xa9, then \xe9", 4, False, 0)
+def test_pieces_are_read_as_the_whole(data, piece, packed, cut):
+    members = [data[:cut], data[cut:]]
+    given = b"".join(gzip.compress(part, mtime=0) for part in members) + b"\0" * (cut % 3) if packed else data
+    with mock.patch.object(decoding, "PIECE", piece):
+        try:
+            text, encoding = slow_reading(data)
+        except ValueError:
+            if data[:2] != decoding.GZIP or packed:
+                with pytest.raises(TextError):
+                    read_bytes("any.txt", given)
+            return
+        found = read_bytes("any.txt", given)
+        assert list(found) == list(found), "as often as it is asked for"
+        assert (found.text, found.encoding) == (text, encoding)
+        assert (found.characters, found.bytes) == (len(text), len(given)) and max(map(len, found)) <= piece + 4
+        returns = "\r" in data.decode(encoding)
+        assert any("carriage" in note for note in found.notes) == returns
+
+
+@given(st.lists(st.text("a\n", min_size=1, max_size=9).filter(str.strip), min_size=2, max_size=4))
+def test_texts_are_joined_by_a_blank_line(texts):
+    with mock.patch.object(decoding, "PIECE", 4):
+        whole = reading._joined("all", [read_bytes("a.txt", text.encode()) for text in texts])
+        assert whole.text == "\n\n".join(text.rstrip("\n") for text in texts) + "\n"
+        assert whole.characters == len(whole.text)
+
+
+@pytest.mark.parametrize(("data", "place"), [
+    (codecs.BOM_UTF16_LE + "ab".encode("utf-16-le") * 400_000 + b"\x00\xdc\x00", 1_600_002),
+    (codecs.BOM_UTF8 + "\u4f60".encode() * 400_000 + b"\xff" + b"a" * 10, 1_200_003),
+])
+def test_where_the_damage_is(data, place):
+    refused(lambda: read_bytes("bad.txt", data), f"at byte {place};")
+
+
+@pytest.mark.parametrize("line", [b"Hello there.\n", b"\xef\xbb\xbfHello there.\r\n", "\U0001f476 \u4f60\n".encode(),
+                                  "caf\u00e9\n".encode("latin-1"), codecs.BOM_UTF16_LE + "Hi\n".encode("utf-16-le")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_text_in_a_file_is_not_held(tmp_path, line, packed):
+    data = line * (20_000_000 // len(line))
+    path = put(tmp_path, "long.txt", gzip.compress(data, 1) if packed else data)
+    tracemalloc.start()
+    try:
+        found = read_text(path)
+        assert sum(map(len, found)) == found.characters > 4_000_000
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_changes_is_noticed(tmp_path):
+    path = put(tmp_path, "a.txt", "one\n" * 200_000)
+    found = read_text(path)
+    parts = iter(found)
+    next(parts)
+    with open(path, "a") as file:
+        file.write("two\n")
+    refused(lambda: list(parts), "a.txt", "changed")
+    refused(lambda: found.text, "a.txt", "changed")
+    assert read_text(path).text.endswith("two\n")
+    path.unlink()
+    refused(lambda: found.text, "a.txt", kind=NotFound)
 
 
 @pytest.mark.parametrize(("name", "stem"), [
