@@ -13,6 +13,7 @@ from engine.config import Config
 from engine.errors import TextError
 
 _SHUFFLE_BLOCKS = 200
+_AHEAD = 4096  # windows
 
 
 @dataclass(frozen=True)
@@ -98,36 +99,44 @@ class Windows:
 
     s_stride auto: windows stand n_ctx apart from a fresh random offset every epoch, so each token is seen once.
     Otherwise every s_stride-th window. The order is a permutation that is computed, not stored (a Feistel network,
-    Luby & Rackoff 1988), so a text of a billion tokens at stride 1 needs no memory for it.
+    Luby & Rackoff 1988), so a text of a billion tokens at stride 1 needs no memory for it; it is computed for some
+    thousand windows at a time, which costs hardly more than for the few of one batch.
     """
 
     def __init__(self, ids: np.ndarray, config: Config):
-        self.ids = ids
         self.width = config.n_ctx + 1
+        self.windows = np.lib.stride_tricks.sliding_window_view(ids, self.width)  # at every start, and no copy
         self.batch_size = config.batch_size
         self.seed = config.n_seed
         self.auto = config.s_stride == "auto"
         self.stride = config.n_ctx if self.auto else config.s_stride
         self.count = window_count(len(ids), config)
         self.slack = len(ids) - self.width - (self.count - 1) * self.stride if self.auto else 0
-        self._across = np.arange(self.width)
+        self._ahead: tuple[tuple[int, int], np.ndarray] = (-1, -1), np.empty(0, np.int64)
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """(inputs, targets) of step `step` (from 0): (B, n_ctx) each, int64."""
-        number = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, index = number // self.count, number % self.count
-        starts = np.empty(self.batch_size, np.int64)
-        for epoch in np.unique(epochs):
-            chosen = epochs == epoch
-            starts[chosen] = self._starts(int(epoch), index[chosen])
-        rows = self.ids[starts[:, None] + self._across].astype(np.int64)  # (B, n_ctx + 1)
+        number, end = step * self.batch_size, (step + 1) * self.batch_size
+        starts = []
+        while number < end:
+            epoch, index = divmod(number, self.count)
+            block, place = divmod(index, _AHEAD)
+            starts.append(self._starts(epoch, block)[place : place + end - number])
+            number += len(starts[-1])
+        rows = self.windows[np.concatenate(starts)].astype(np.int64)  # (B, n_ctx + 1)
         return rows[:, :-1], rows[:, 1:]
 
-    def _starts(self, epoch: int, index: np.ndarray) -> np.ndarray:
-        rng = backend.random(self.seed, "order", epoch)
-        offset = int(rng.integers(0, min(self.slack, self.stride - 1) + 1)) if self.slack else 0
-        keys = rng.integers(0, 1 << 32, 4, np.uint64)
-        return offset + permute(index, self.count, keys) * self.stride
+    def _starts(self, epoch: int, block: int) -> np.ndarray:
+        """Where the windows of a block of an epoch begin. The last answer is kept."""
+        key, starts = self._ahead
+        if key != (epoch, block):
+            rng = backend.random(self.seed, "order", epoch)
+            offset = int(rng.integers(0, min(self.slack, self.stride - 1) + 1)) if self.slack else 0
+            keys = rng.integers(0, 1 << 32, 4, np.uint64)
+            index = np.arange(block * _AHEAD, min((block + 1) * _AHEAD, self.count))
+            starts = offset + permute(index, self.count, keys) * self.stride
+            self._ahead = (epoch, block), starts
+        return starts
 
 
 def permute(index: np.ndarray, size: int, keys: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine import data, processor
+from engine import backend, data, processor
 from engine.config import Config
 from engine.data import Windows, lanes, passes, permute, split
 from engine.errors import TextError
@@ -148,6 +148,24 @@ def test_batches_are_the_same_in_any_order():
         assert all(np.array_equal(a, b) for a, b in zip(forward[step], backward.batch(step), strict=True))
     inputs, targets = forward[0]
     assert inputs.shape == targets.shape == (5, 7) and inputs.dtype == targets.dtype == np.int64
+
+
+@pytest.mark.parametrize("ahead", [1, 4, 4096])
+@pytest.mark.parametrize("stride", [1, 3, "auto"])
+@pytest.mark.parametrize(("length", "batch"), [(9, 5), (60, 5), (61, 7), (500, 2)])
+def test_batches_are_those_of_whole_epochs(length, batch, stride, ahead, monkeypatch):
+    monkeypatch.setattr(data, "_AHEAD", ahead)
+    windows = Windows(text(length), config(batch_size=batch, s_stride=stride))
+    starts: list[int] = []
+    for epoch in range(-(-20 * batch // windows.count)):  # all of an epoch at once, epoch after epoch
+        rng = backend.random(1, "order", epoch)
+        offset = int(rng.integers(0, min(windows.slack, 6) + 1)) if windows.slack else 0
+        order = permute(np.arange(windows.count), windows.count, rng.integers(0, 1 << 32, 4, np.uint64))
+        starts += (offset + order * (7 if stride == "auto" else stride)).tolist()
+    for step in (*range(20), 3, 11):
+        inputs, targets = windows.batch(step)
+        assert inputs.tolist() == [[*range(at, at + 7)] for at in starts[step * batch : (step + 1) * batch]]
+        assert np.array_equal(targets, inputs + 1)
 
 
 @pytest.mark.parametrize(("length", "batch", "epochs", "steps"), [
