@@ -22,7 +22,7 @@ import orjson
 from babytui import library, process, runs, texts
 from babytui.bakeoff import Architecture, BakeOff, architecture_of, config_of
 from engine import events
-from engine.config import Config
+from engine.config import Config, complete
 from engine.errors import BabyError, RunError
 from store import atomic, journal
 from store.names import new_guid
@@ -50,7 +50,7 @@ class Conductor:
         self.bakeoff, self.workspace, self.plan = found, found.workspace, found.plan
         self.budget = found.budget
         self.jobs = max(1, int(self.plan.get("jobs") or 1))
-        self.base = Config.read(self.plan.get("config"), strict=False)
+        self.base = Config.read(complete(self.plan.get("config") or {}), strict=False)
         self.log = journal.Journal(found.log)
         done = journal.read(found.results)[0]
         self.again = [architecture_of(row) for row in done if row.get("error")] if retry else []

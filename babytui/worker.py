@@ -18,7 +18,7 @@ from typing import Any
 
 from babytui import process, report, runs
 from engine import events
-from engine.config import Config
+from engine.config import Config, complete
 from engine.errors import BabyError, FormatError, RunError
 from store import checkpoint, journal
 from store.atomic import StoreError
@@ -104,7 +104,7 @@ class Worker:
         from engine.estimate import cores
         from engine.trainer import Trainer
 
-        config = Config.read(self.plan.get("config"), strict=False)
+        config = Config.read(complete(self.plan.get("config") or {}), strict=False)
         text = texts.read([Path(path) for path in self.plan["texts"]])
         self.digest = texts.digest(text)
         state = self._last_checkpoint() if self.resume else None

@@ -26,6 +26,7 @@ class Parameter:
     step: how a form changes it: "pow2" doubles and halves, otherwise the number that is added.
     owner: "attention" or "network" if only variants that name it in their `parameters` use it.
     absent: what a file of the earlier program means that lacks it, where that is not the default.
+    before: what a file of ours means that lacks it, since it is older than the parameter, where not the default.
     remarks: values that a person who uses the model has to know about, each with the sentence that says why.
     """
 
@@ -45,6 +46,7 @@ class Parameter:
     aliases: tuple[str, ...] = ()
     owner: str | None = None
     absent: Any = None
+    before: Any = None
     remarks: Mapping[Any, str] = field(default_factory=dict)
 
     @property
@@ -198,8 +200,13 @@ _ALL: tuple[Parameter, ...] = (
               group=TRAINING, speed="proportional", quality="more steps learn more", low=0, high=10**9, step=500),
     Parameter("r_learn", "float", 0.002, "Learning rate: how far each step goes.", group=TRAINING,
               quality="too low learns slowly, too high diverges", low=0, high=10, step="pow2", aliases=("lr",)),
-    Parameter("c_schedule", "choice", "cosine", "How the learning rate changes: constant, or falling along a cosine.",
-              group=TRAINING, quality="cosine ends lower", options=_words("constant", "cosine")),
+    Parameter("c_schedule", "choice", "cosine",
+              "How the learning rate changes: constant; falling along a cosine to a tenth; or (linear) constant, then "
+              "falling in a straight line to 0.", group=TRAINING, quality="linear ends lowest, constant highest",
+              options=_words("constant", "cosine", "linear")),
+    Parameter("r_cooldown", "float", 0.5,
+              "Share of the steps after the warm-up in which a linear schedule falls; 1 = all of them.", group=TRAINING,
+              quality="0.5 to 0.7 ends lowest", low=0, high=1, step=0.1),
     Parameter("s_warmup", "float", "auto",
               "Steps that raise the learning rate from 0: none, auto, a fraction of all steps, or a count above 1.",
               group=TRAINING, quality="auto avoids a bad start", low=0, high=10**9, words=("none", "auto"), step=10,
@@ -213,8 +220,16 @@ _ALL: tuple[Parameter, ...] = (
               group=TRAINING, quality="higher is steadier and slower to turn", low=0, high=0.9999, step=0.01),
     Parameter("r_beta2", "float", 0.99, "AdamW's memory of the squared gradient: the share that is kept at each step.",
               group=TRAINING, quality="higher is steadier with small batches", low=0, high=0.999999, step=0.01),
+    Parameter("c_momentum", "choice", "plain",
+              "What AdamW goes along: the mean of the gradients so far (plain), or what that mean will be at the next "
+              "step if the gradient stays (nesterov).", group=TRAINING, speed="nesterov costs about 1 % of a step",
+              quality="nesterov learns faster", options=_words("plain", "nesterov"), before="plain"),
     Parameter("r_clip", "float", 1.0, "Largest norm of the whole gradient; 0 = no clipping.", group=TRAINING,
               quality="one bad batch cannot spoil the run", low=0, high=1e9, step=0.5),
+    Parameter("c_init", "choice", "normal",
+              "How weights begin: matrices N(0, 1/(3 n)) for n inputs and embeddings N(0, 0.1²) (fan), or everything "
+              "N(0, 0.02²) (normal); what a block adds at its end is divided by √(2 n_layers) in both.",
+              group=TRAINING, quality="fan learns faster", options=_words("fan", "normal"), before="normal"),
     Parameter("n_seed", "int", 1, "Seed of every random number; the same seed gives the same model.", group=TRAINING,
               low=0, high=2**63 - 1),
     Parameter("d_type", "choice", "fp32", "Number format of the weights.", group=MACHINE,
@@ -348,6 +363,12 @@ class Config:
         for problem in self.problems():
             raise ConfigError(problem.message, problem.field)
         return self
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, all the parameters that a version of ours knew, with those that it did not know as it had them."""
+    missing = {p.name: p.before for p in _ALL if p.before is not None and p.name not in values}
+    return {**missing, **values}
 
 
 def effective(values: Mapping[str, Any]) -> dict[str, Any]:

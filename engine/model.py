@@ -36,7 +36,8 @@ _BLOCK = re.compile(r"block_(\d+)_([a-z0-9]+)_(.+)")
 def tensors(config: Config, vocab_size: int) -> list[Tensor]:
     """Every weight of a model in file order: globals, then the blocks. Allocates nothing."""
     V, D = vocab_size, config.n_emb
-    found = [Tensor("wte_weight", (V, D)), Tensor("wpe_weight", (config.n_ctx, D)), Tensor("ln_f_gamma", (D,), "ones"),
+    found = [Tensor("wte_weight", (V, D), "embedding"),
+             Tensor("wpe_weight", (config.n_ctx, D), "embedding"), Tensor("ln_f_gamma", (D,), "ones"),
              Tensor("ln_f_beta", (D,), "zeros"), Tensor("lm_head_weight", (D, V)),
              Tensor("lm_head_bias", (V,), "zeros", optional=True)]
     for i in range(config.n_layers):
@@ -84,7 +85,7 @@ class Model:
     def create(cls, config: Config, vocab_size: int) -> Model:
         """A newborn model with random weights from n_seed."""
         model = cls(config, vocab_size)
-        model.params.initialise(config.n_seed, config.n_layers)
+        model.params.initialise(config.n_seed, config.n_layers, config.c_init)
         model.round()
         return model
 

@@ -38,18 +38,21 @@ def squared_sums(x: Array) -> float:
 class AdamW:
     """p ← p - rate · (m̂/(√v̂ + ε) + decay · p), decay on matrices only.
 
-    betas: what m and v keep at each step. moments: flat m and v of params.trained numbers, updated in place; fresh ones
-    when None. scratch: (SCRATCH, n), for blocks of up to n; own ones when None.
+    betas: what m and v keep at each step. nesterov: m̂ is what it will be at the next step if the gradient stays,
+    (β₁·m + (1 - β₁)·g) / (1 - β₁ᵗ⁺¹) (Dozat, Incorporating Nesterov Momentum into Adam, 2016, with a constant β₁).
+    moments: flat m and v of params.trained numbers, updated in place; fresh ones when None. scratch: (SCRATCH, n), for
+    blocks of up to n; own ones when None.
 
     A block is updated in two halves. `prepare` changes nothing but the scratch; `commit` reads nothing that it changes.
     So each can be repeated when it was broken off, even by another process.
     """
 
     def __init__(self, params: Parameters, decay: float, betas: tuple[float, float] = (0.9, 0.99),
-                 moments: tuple[Array, Array] | None = None, scratch: Array | None = None):
+                 moments: tuple[Array, Array] | None = None, scratch: Array | None = None, *, nesterov: bool = False):
         self.params = params
         self.decay = decay
         self.betas = betas
+        self.nesterov = nesterov
         if moments is None:
             moments = backend.zeros(params.trained, params.dtype), backend.zeros(params.trained, params.dtype)
         if scratch is None:
@@ -58,6 +61,7 @@ class AdamW:
         self.m, self.v = moments
         self._scratch = scratch
         self._ratio = backend.zeros(scratch.shape[1], params.dtype)
+        self._ahead = backend.zeros(scratch.shape[1] if nesterov else 0, params.dtype)
 
     def step(self, weights: Array, gradient: Array, rate: float, scale: float, updates: int) -> None:
         """Update number `updates` (from 1) of `weights` in place, both flat; the gradient is multiplied by `scale`."""
@@ -87,7 +91,7 @@ class AdamW:
     def commit(self, weights: Array, rate: float, updates: int, here: slice) -> None:
         """Second half: the new moments and weights of the block that was prepared last."""
         b1, b2 = self.betas
-        unbias1, unbias2 = 1 - b1**updates, 1 - b2**updates
+        unbias1, unbias2 = 1 - b1 ** (updates + self.nesterov), 1 - b2**updates
         m, v, p = self.m[here], self.v[here], weights[here]
         old_m, new_m, old_v, new_v, kept = self._scratch[:, : len(m)]
         ratio = self._ratio[: len(m)]
@@ -95,6 +99,9 @@ class AdamW:
         xp.add(old_v, new_v, out=v)
         xp.sqrt(v, out=ratio)
         ratio += EPS * sqrt(unbias2)
+        if self.nesterov:
+            m = xp.multiply(m, b1, out=self._ahead[: len(m)])
+            m += new_m
         xp.divide(m, ratio, out=ratio)
         ratio *= rate * sqrt(unbias2) / unbias1
         xp.subtract(kept, ratio, out=p)

@@ -135,8 +135,9 @@ class Hand:
         self.lanes = data.lanes(model.config, model.params.trained)
         self.mine = np.array_split(np.arange(len(self.lanes)), ranks)[rank]
         self.gradients = {int(lane): Gradients(model.params, shared.gradients[lane]) for lane in self.mine}
-        self.optimizer = AdamW(model.params, model.config.r_decay, (model.config.r_beta1, model.config.r_beta2),
-                               (shared.m, shared.v), shared.scratch[rank])
+        config = model.config
+        self.optimizer = AdamW(model.params, config.r_decay, (config.r_beta1, config.r_beta2), (shared.m, shared.v),
+                               shared.scratch[rank], nesterov=config.c_momentum == "nesterov")
         adapters = _share(len(model.params.adapters), rank, ranks)
         self.adapters = slice(adapters.start, adapters.stop)
         self.blocks = _share(len(shared.sums), rank, ranks)

@@ -21,8 +21,8 @@ LORA = (".lora_a", ".lora_b")  # what the two factors of a matrix's adapter are 
 class Tensor:
     """One tensor of a layer: its name, shape and how it begins.
 
-    init: "normal" N(0, 0.02²), "residual" the same divided by √(2·n_layers), "fan" N(0, 1/shape[0]), "zeros", "ones",
-    or a number for all.
+    init: "normal", "embedding", "residual" (a normal one divided by √(2·n_layers)), all three as c_init says; "fan"
+    N(0, 1/shape[0]), "zeros", "ones", or a number for all.
     parts: (name, index) of the pieces that the file knows as tensors of their own; the layer uses them as one.
     frozen: no gradient, no moments, no decay; saved all the same. held: indices of what is not trained of a tensor that
     is. corrects: (joined tensor, index) of the matrix that this is an adapter's factor of; it is not in the model file.
@@ -194,21 +194,31 @@ class Parameters(Mapping[str, Array]):
         """The joined tensors whose names begin with `prefix`, without it."""
         return {name.removeprefix(prefix): view for name, view in self.joined.items() if name.startswith(prefix)}
 
-    def initialise(self, seed: int, n_layers: int) -> None:
-        """Fresh weights. Each tensor has a stream of its own, so that it begins the same whatever stands beside it."""
-        self._begin(self._named, seed, n_layers)
+    def initialise(self, seed: int, n_layers: int, kind: str = "fan") -> None:
+        """Fresh weights. Each tensor has a stream of its own, so that it begins the same whatever stands beside it.
+
+        kind: c_init, "fan" N(0, 1/(3·inputs)) and embeddings N(0, 0.1²); "normal" everything N(0, 0.02²).
+        """
+        self._begin(self._named, seed, n_layers, kind)
 
     def initialise_adapters(self, seed: int) -> None:
         """Fresh factors, which correct nothing yet."""
-        self._begin({name: self.joined[name] for name, t in self.tensors.items() if t.corrects}, seed, 1)
+        self._begin({name: self.joined[name] for name, t in self.tensors.items() if t.corrects}, seed, 1, "normal")
 
-    def _begin(self, views: Mapping[str, Array], seed: int, n_layers: int) -> None:
+    def _begin(self, views: Mapping[str, Array], seed: int, n_layers: int, kind: str) -> None:
         for name, view in views.items():
             init = self.origin(name).init
             if not isinstance(init, str) or init in ("zeros", "ones"):
                 view[...] = {"zeros": 0.0, "ones": 1.0}.get(init, init) if isinstance(init, str) else init
                 continue
-            scale = {"normal": 0.02, "residual": 0.02 / sqrt(2 * n_layers), "fan": 1 / sqrt(view.shape[0])}[init]
+            if init == "fan":
+                scale = 1 / sqrt(view.shape[0])
+            elif kind == "normal":
+                scale = 0.02
+            else:  # the variance of the usual uniform ±1/√inputs
+                scale = 0.1 if init == "embedding" else 1 / sqrt(3 * view.shape[-2])
+            if init == "residual":
+                scale /= sqrt(2 * n_layers)
             values = backend.random(seed, "init " + name).standard_normal(view.shape) * scale
             view[...] = xp.asarray(values.astype(self.dtype))
 

@@ -36,4 +36,6 @@ def learning_rate(config: Config, step: int, steps: int) -> float:
     if config.c_schedule == "constant":
         return config.r_learn
     share = min(1.0, (step - warm) / max(1, steps - warm))
+    if config.c_schedule == "linear":
+        return config.r_learn * min(1.0, (1 - share) / max(config.r_cooldown, 1 / max(1, steps - warm)))
     return config.r_learn * (FLOOR + (1 - FLOOR) * 0.5 * (1 + cos(pi * share)))

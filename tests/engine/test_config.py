@@ -20,8 +20,9 @@ OURS = [
     "c_device", "c_device_cpu_cores", "c_device_gpu_core", "c_device_gpu_tensor", "c_tokenizer", "c_sequence",
     "c_attention", "c_network", "d_type", "n_ctx", "n_emb", "head_size", "n_heads", "n_layers", "n_epochs",
     "batch_size", "r_dropout", "r_temp", "r_learn", "s_warmup", "c_shuffle", "r_split", "n_seed", "n_steps", "s_stride",
-    "r_decay", "r_beta1", "r_beta2", "r_clip", "c_schedule", "n_kv_heads", "n_experts", "n_rank", "n_groups",
-    "ggl_shuffle", "s_window", "s_kernel", "c_convolution", "infr_cache"]
+    "r_decay", "r_beta1", "r_beta2", "c_momentum", "r_clip", "c_schedule", "r_cooldown", "c_init",
+    "n_kv_heads", "n_experts", "n_rank", "n_groups", "ggl_shuffle", "s_window", "s_kernel", "c_convolution",
+    "infr_cache"]
 every_parameter = pytest.mark.parametrize("p", PARAMETERS.values(), ids=lambda p: p.name)
 NUMBERS = [p for p in PARAMETERS.values() if p.kind in ("int", "float")]
 

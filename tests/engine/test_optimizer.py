@@ -24,13 +24,14 @@ SMALL = (Tensor("matrix", (5, 3)), Tensor("bias", (7,)), Tensor("frozen", (4, 4)
          Tensor("biases", (2, 3), decays=False), Tensor("other", (3, 20)))
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("betas", [(0.9, 0.99), (0.7, 0.999), (0.0, 0.5), (0.0, 0.0)])
-def test_adamw_equals_the_textbook(betas):
+def test_adamw_equals_the_textbook(betas, nesterov):
     params, rng = parameters(*SMALL), np.random.default_rng(1)
-    ours = AdamW(params, 0.3, betas)
+    ours = AdamW(params, 0.3, betas, nesterov=nesterov)
     names = ["matrix", "bias", "biases", "other"]
     decays = {"matrix": 0.3, "bias": 0.0, "biases": 0.0, "other": 0.3}
-    books = {name: twins.AdamW(params[name].size, *betas) for name in names}
+    books = {name: twins.AdamW(params[name].size, *betas, nesterov=nesterov) for name in names}
     expected = {name: params[name].ravel().tolist() for name in names}
     frozen = params["frozen"].copy()
     for update in range(1, 31):

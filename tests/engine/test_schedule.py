@@ -27,6 +27,25 @@ def test_cosine_equals_its_twin(steps, warmup, peak):
         assert learning_rate(config, step, steps) == pytest.approx(twins.cosine(peak, warm, step, steps), rel=1e-12)
 
 
+@given(st.integers(1, 300), st.one_of(st.sampled_from(["none", "auto"]), st.floats(0, 1), st.integers(2, 400)),
+       st.floats(0, 1))
+def test_linear_equals_its_twin(steps, warmup, cooldown):
+    config = Config.read({"s_warmup": warmup, "c_schedule": "linear", "r_learn": 0.5, "r_cooldown": cooldown})
+    warm = warmup_steps(config, steps)
+    for step in range(steps):
+        assert learning_rate(config, step, steps) == pytest.approx(twins.linear(0.5, warm, step, steps, cooldown),
+                                                                   rel=1e-9)
+
+
+def test_linear_by_hand():
+    config = Config.read({"s_warmup": 10, "c_schedule": "linear", "r_learn": 1.0, "r_cooldown": 0.5})
+    expected = {0: 0.1, 9: 1.0, 10: 1.0, 60: 1.0, 61: 0.98, 85: 0.5, 109: 0.02, 110: 0.0, 500: 0.0}
+    assert {step: learning_rate(config, step, 110) for step in expected} == pytest.approx(expected)
+    whole, none = config.replace(r_cooldown=1), config.replace(r_cooldown=0)
+    assert [learning_rate(whole, step, 110) for step in (10, 11, 60, 109)] == pytest.approx([1, 0.99, 0.5, 0.01])
+    assert [learning_rate(none, step, 110) for step in (10, 60, 109, 110)] == [1, 1, 1, 0]
+
+
 def test_cosine_by_hand():
     config = Config.read({"s_warmup": "none", "c_schedule": "cosine", "r_learn": 1.0})
     assert learning_rate(config, 0, 100) == 1.0
@@ -44,7 +63,7 @@ def test_constant_by_hand():
 
 
 def test_the_first_step_already_learns():
-    config = Config.read({"s_warmup": 1, "r_learn": 1.0})
+    config = Config.read({"s_warmup": 1, "r_learn": 1.0, "c_schedule": "cosine"})
     assert learning_rate(config, 0, 10) == pytest.approx(0.1)
     assert learning_rate(config, 9, 10) == pytest.approx(1.0)
 
@@ -58,8 +77,11 @@ def test_planned_steps_follow_the_time(steps, step, seconds, budget, expected):
 
 
 def test_a_timed_cosine_ends_with_its_time():
-    config = Config.read({"s_warmup": "auto", "r_learn": 1.0})
+    config = Config.read({"s_warmup": "auto", "r_learn": 1.0, "c_schedule": "cosine"})
     each, budget = 0.01, 5.0  # 500 steps fit
     rates = [learning_rate(config, step, planned_steps(10**9, step, step * each, budget)) for step in range(500)]
     assert rates[49] == pytest.approx(1.0) and rates[-1] == pytest.approx(0.1, abs=1e-4)
     assert rates[50:] == sorted(rates[50:], reverse=True)
+    config = config.replace(c_schedule="linear")
+    rates = [learning_rate(config, step, planned_steps(10**9, step, step * each, budget)) for step in range(500)]
+    assert rates[49] == rates[270] == 1.0 and 0 < rates[-1] < 0.01

@@ -70,7 +70,7 @@ def model_for(case):
 
 def trainer_for(architecture):
     config = tiny(architecture, n_steps=20, r_clip=0.8, r_learn=0.01, s_warmup=5, r_decay=0.3, batch_size=5,
-                  r_beta1=0.8, r_beta2=0.95)
+                  r_beta1=0.8, r_beta2=0.95, c_momentum="plain")
     ids = np.tile(ids_for(config, batch=1, tokens=40)[0], 5)
     return Trainer(Model.create(config, VOCAB), registry.tokenizer.get("char")("abcdefg"), ids, sample_tokens=1)
 

@@ -99,7 +99,7 @@ def test_train_loss_is_the_mean_since_the_last_evaluation():
 def test_training_learns():
     pattern = np.tile(np.random.default_rng(2).integers(0, VOCAB, 20), 20).astype(np.uint8)
     evaluations = of(events.Evaluation, trainer(pattern, n_steps=200, r_learn=0.01, n_emb=16, head_size=16))
-    assert evaluations[0].validation_loss == pytest.approx(np.log(VOCAB), abs=0.2)
+    assert evaluations[0].validation_loss == pytest.approx(np.log(VOCAB), abs=0.4)
     assert evaluations[-1].validation_loss < 1.0
 
 
@@ -129,7 +129,7 @@ def test_a_time_budget_ends_the_run():
 def test_the_schedule_and_the_evaluations_follow_the_time(monkeypatch):
     clock = iter(range(10**9))
     monkeypatch.setattr("engine.trainer.time.perf_counter", lambda: next(clock) * 0.5)  # half a second a step
-    t = trainer(n_steps=10**6, time_budget=100.0, s_warmup="none", r_learn=0.01)
+    t = trainer(n_steps=10**6, time_budget=100.0, s_warmup="none", r_learn=0.01, c_schedule="cosine")
     run = list(t)
     steps, looks = of(events.Step, run), of(events.Evaluation, run)
     assert run[-1].reason == "time" and run[-1].step == 200 and t.planned == 201
@@ -167,7 +167,7 @@ def test_stop():
     assert [event.kind for event in t] == ["start", "evaluation", "sample", "evaluation", "sample", "end"]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
 def test_set_learning_rate(schedule):
     t, rates = trainer(n_steps=20, c_schedule=schedule, s_warmup="none", r_learn=0.01), []
     for event in t:
@@ -276,7 +276,7 @@ def test_a_step_that_is_not_finite_is_left_out(tensor):
         seen.append(event)
         if isinstance(event, events.Step) and event.step == 3:
             before = t.model.params.flat.copy(), t.team.shared.m.copy(), t.team.shared.v.copy()
-        if isinstance(event, events.Alarm):
+        if isinstance(event, events.Alarm) and event.name == "not-finite":
             assert all(np.array_equal(a, b) for a, b in
                        zip(before, (t.model.params.flat, t.team.shared.m, t.team.shared.v), strict=True))
     alarms = of(events.Alarm, seen)
@@ -355,6 +355,17 @@ def test_no_event_is_lost_or_made_twice(at, step):
     del found[again]
     assert [event for event in found if event["event"] != "sample"] == \
         [event for event in expected if event["event"] != "sample"]
+
+
+@pytest.mark.parametrize("momentum", ["plain", "nesterov"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+def test_every_recipe_goes_on_bit_by_bit(momentum, schedule):
+    values = {"n_steps": 20, "c_momentum": momentum, "c_schedule": schedule, "r_cooldown": 0.7, "c_init": "normal"}
+    whole = trainer(**values)
+    list(whole)
+    _, rest = interrupted("step", 11, **values)
+    ours, theirs = whole.state()[0], rest.state()[0]
+    assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
 
 
 def test_the_rises_go_on_after_a_break(monkeypatch):

@@ -273,8 +273,9 @@ def test_dropout_depends_on_step_and_shard_only():
 # How models begin -----------------------------------------------------------------------------------------------------
 
 
-def test_newborn_weights():
-    config = tiny(("pre", "moh", "moe"), n_emb=64, head_size=64, n_layers=3, n_ctx=64)
+@pytest.mark.parametrize("kind", ["normal", "fan"])
+def test_newborn_weights(kind):
+    config = tiny(("pre", "moh", "moe"), n_emb=64, head_size=64, n_layers=3, n_ctx=64, c_init=kind)
     model = Model.create(config, 200)
     for name, view in model.params.items():
         if name.endswith("gamma"):
@@ -283,7 +284,8 @@ def test_newborn_weights():
             assert (view == 0).all(), name
         else:
             residual = name.endswith(("m_weight", "c_weight", "dn_weight"))
-            spread = 0.02 / np.sqrt(6) if residual else 0.02
+            spread = 0.02 if kind == "normal" else 0.1 if name.startswith("w") else 1 / np.sqrt(3 * len(view))
+            spread /= np.sqrt(6) if residual else 1
             assert view.std() == pytest.approx(spread, rel=5 / np.sqrt(2 * view.size)), name
             assert abs(view.mean()) < 5 * spread / np.sqrt(view.size), name
     flat = np.concatenate([view.ravel() for name, view in model.params.items() if name.endswith("_weight")])
@@ -292,5 +294,7 @@ def test_newborn_weights():
 
 def test_a_newborn_knows_nothing():
     config = tiny(n_emb=32, head_size=32)
-    ids = ids_for(config, batch=8)
-    assert Model.create(config, VOCAB).losses(ids, ids).mean() == pytest.approx(np.log(VOCAB), abs=0.05)
+    ids, guess = ids_for(config, batch=8), np.log(VOCAB)
+    for kind, near in (("normal", 0.05), ("fan", 0.4)):
+        losses = Model.create(config.replace(c_init=kind), VOCAB).losses(ids, ids)
+        assert losses.mean() == pytest.approx(guess, abs=near)

@@ -251,5 +251,6 @@ def test_what_the_earlier_program_means_by_a_missing_key():
     assert (old.s_warmup, old.ggl_shuffle, old.c_convolution) == ("none", False, "centred")
     assert (new.s_warmup, new.ggl_shuffle, new.c_convolution) == ("none", True, "causal")
     assert (ours.s_warmup, ours.ggl_shuffle, ours.c_convolution) == ("auto", True, "causal")
+    assert (ours.c_init, ours.c_momentum) == ("normal", "plain"), "before there were such parameters"
     zero = import_config({"r_temp": "0"}, "config")
     assert zero.r_temp == 1e-6, "there, the temperature has a floor"

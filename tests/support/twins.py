@@ -73,8 +73,8 @@ def attention_backward(do: Array, q: Array, k: Array, v: Array) -> tuple[Array, 
 class AdamW:
     """The textbook: one number at a time, with bias correction and decoupled decay. numbers: any list of floats."""
 
-    def __init__(self, size: int, b1: float = 0.9, b2: float = 0.99, eps: float = 1e-8):
-        self.b1, self.b2, self.eps = b1, b2, eps
+    def __init__(self, size: int, b1: float = 0.9, b2: float = 0.99, eps: float = 1e-8, nesterov: bool = False):
+        self.b1, self.b2, self.eps, self.nesterov = b1, b2, eps, nesterov
         self.m, self.v, self.t = [0.0] * size, [0.0] * size, 0
 
     def step(self, weights: Sequence[float], gradient: Sequence[float], rate: float,
@@ -86,6 +86,8 @@ class AdamW:
             self.m[i] = self.b1 * self.m[i] + (1 - self.b1) * g
             self.v[i] = self.b2 * self.v[i] + (1 - self.b2) * g * g
             m_hat, v_hat = self.m[i] / (1 - self.b1**self.t), self.v[i] / (1 - self.b2**self.t)
+            if self.nesterov:  # the mean of one more gradient like this one
+                m_hat = (self.b1 * self.m[i] + (1 - self.b1) * g) / (1 - self.b1 ** (self.t + 1))
             new.append(w - rate * (m_hat / (sqrt(v_hat) + self.eps) + decays[i] * w))
         return new
 
@@ -96,6 +98,14 @@ def cosine(peak: float, warm: int, step: int, steps: int) -> float:
         return peak * (step + 1) / warm
     turn = pi * (step - warm) / (steps - warm)
     return 0.1 * peak + 0.9 * peak * (1 + cos(turn)) / 2
+
+
+def linear(peak: float, warm: int, step: int, steps: int, cooldown: float) -> float:
+    """A straight line up to `peak`, a plateau, and a straight line to 0 over the share `cooldown` of what is left."""
+    if step < warm:
+        return peak * (step + 1) / warm
+    falls = cooldown * (steps - warm)
+    return peak if steps - step >= falls else peak * (steps - step) / falls
 
 
 def continuation_contexts(prompt: Sequence[int], made: Sequence[int], n_ctx: int, cache: bool) -> list[list[int]]:
