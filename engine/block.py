@@ -19,7 +19,7 @@ from engine.variant import State, Weights, rows
 
 
 class Block:
-    """Block `index` of a model. Shapes: x, y, dy, dx (B, T, n_emb); in `step` (B, n_emb)."""
+    """Block `index` of a model. Shapes: x, y, dy, dx (B, T, n_emb)."""
 
     def __init__(self, index: int, config: Config, dtype: Any):
         self.prefix = f"block_{index}_"
@@ -59,14 +59,9 @@ class Block:
                          lambda z: self.network.forward(self.n, z, tape))
 
     def prefill(self, x: Array, states: tuple[State, State], tape: Tape) -> Array:
-        """The outputs for many tokens, leaving the states as if they had been stepped through."""
+        """The outputs for the next tokens; advances the states."""
         return self._run(x, tape, lambda z: self.attention.prefill(self.a, z, states[0], tape),
                          lambda z: self.network.prefill(self.n, z, states[1], tape))
-
-    def step(self, x: Array, states: tuple[State, State], tape: Tape) -> Array:
-        """The output for the next token, (B, n_emb)."""
-        return self._run(x, tape, lambda z: self.attention.step(self.a, z, states[0]),
-                         lambda z: self.network.step(self.n, z, states[1]))
 
     def _run(self, x: Array, tape: Tape, attention: Any, network: Any) -> Array:
         if self.pre:

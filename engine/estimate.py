@@ -15,6 +15,7 @@ from engine.config import Config
 from engine.model import Model, lowest, tensors
 from engine.optimizer import AdamW
 from engine.parameters import Gradients, Tensor, adapters
+from engine.prepared import copied
 
 TOKENS_PER_PARAMETER = (20, 40)  # Hoffmann et al., arXiv 2203.15556, found about 20
 _NEXT_PROCESS = 0.8  # of the first one's speed
@@ -72,13 +73,19 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
     found = Estimate(
         parameters=parameters, trained_parameters=trained, model_file_bytes=round(parameters * _json_bytes(config)),
         training_bytes=_training_bytes(config, vocab_size, all_tensors),
-        generation_bytes=parameters * size + state_bytes(config),
+        generation_bytes=parameters * size + _reply_bytes(config, parameters * size),
         flops_per_step=per_step, flops_per_token=forward_flops(config, vocab_size, config.n_ctx) / config.n_ctx,
         tokens_per_step=each,
         tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]), steps=steps,
         tokens=steps * each, seconds=_seconds(config, buffered, steps * per_step, speed) if speed and steps else None)
     found.warnings.extend(_warnings(config, found, text_tokens, newborn=adaptation is None))
     return found
+
+
+def _reply_bytes(config: Config, weights: int) -> int:
+    """Bytes that a reply takes beside the weights: its state, and the weights arranged for single tokens."""
+    prepared = config.c_device == "cpu" and all(kind.causal(config) for kind in _variants(config))
+    return state_bytes(config) + (copied(weights) if prepared else 0)
 
 
 def state_bytes(config: Config) -> int:

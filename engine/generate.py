@@ -9,7 +9,7 @@ position count, the one that has nothing after it; those of earlier positions ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from engine import backend
 from engine.backend import host, xp
 from engine.errors import ConfigError
 from engine.model import Model
+from engine.prepared import stepper
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,10 @@ class Sampler:
         """(id, probability) of the token that the uniform number in [0, 1) falls on."""
         if self.plain:
             p = logits.astype(np.float64)
-            p -= np.maximum.reduce(p)
-            p /= self.temperature
-            np.exp(p, out=p)
+            p -= p[p.argmax()]
+            if self.temperature != 1:
+                p /= self.temperature
+            np.exp(p, p)
         else:
             p = self.probabilities(logits, context)
         below = np.add.accumulate(p)
@@ -118,6 +120,7 @@ def candidates(logits: np.ndarray, sampler: Sampler, context: Sequence[int] = ()
 class Decoder:
     """Feeds tokens to a model and gives the logits (B, V) of what comes next; keeps to the context by itself.
 
+    A reply goes on with the weights that the model has at its second token, see engine/prepared.py.
     cache: whether it keeps what was computed for earlier tokens; a model that is not causal never does.
     """
 
@@ -126,12 +129,13 @@ class Decoder:
         self.history: list[np.ndarray] = []  # (B,) ids, one entry a token, the last n_ctx
         self.position = 0
         self.states = model.state(batch) if self.cache else []
+        self._step: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     def start(self, ids: np.ndarray) -> np.ndarray:
         """Prefill ids (B, T): logits (B, V). Of a longer prompt, the last n_ctx tokens count."""
         ids = np.asarray(ids)[:, -self.model.config.n_ctx :]
         self.model.check(ids)
-        self.history = list(ids.T)
+        self.history, self._step = list(ids.T), None
         return self._prefill(ids)
 
     def next(self, ids: np.ndarray) -> np.ndarray:
@@ -144,8 +148,10 @@ class Decoder:
         if self.position == n_ctx:
             self.history = self.history[-max(1, n_ctx // 2) :]
             return self._prefill(np.stack(self.history, 1))
+        if self._step is None:  # not before it is needed: the first token should come soon
+            self._step = stepper(self.model, self.states, len(ids))
         self.position += 1
-        return host(self.model.step(xp.asarray(ids), self.states, self.position - 1))
+        return self._step(ids, self.position - 1)
 
     def _prefill(self, ids: np.ndarray) -> np.ndarray:
         if not self.cache:

@@ -260,13 +260,11 @@ class Model:
         return self._head(x[:, -1], tape)
 
     def step(self, ids: Array, states: States, position: int) -> Array:
-        """Logits (B, V) after the next ids (B,), which stand at `position` < n_ctx; advances the states."""
-        tape = self.tape()
-        x = self.params["wte_weight"][ids]
-        x += self.params["wpe_weight"][position]
-        for block, state in zip(self.blocks, states, strict=True):
-            x = block.step(x, state, tape)
-        return self._head(x, tape)
+        """Logits (B, V) after the next ids (B,), which stand at `position` < n_ctx; advances the states.
+
+        For many tokens of a small model there is engine/prepared.py, the same function in less time.
+        """
+        return self.prefill(ids[:, None], states, position)
 
 
 def _variants(config: Config) -> tuple[Any, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+
+import numpy as np
 
 from engine.backend import Array, xp
 from engine.config import Config
@@ -67,17 +70,9 @@ def average_backward(dy: Array, tape: Tape) -> tuple[Array, Array]:
     return dk, r
 
 
-def average_one(k: Array, v: Array, sums: Array, weights: Array) -> Array:
-    """The average after one more token; k, v (B, D). Advances sums and weights (B, D) in place; k is overwritten."""
-    w = xp.exp(xp.clip(k, -CLIP, CLIP, out=k), out=k)
-    weights += w
-    w *= v
-    sums += w
-    return sums / weights
-
-
 class Averaging(Variant):
-    """What variants that average over time share: a decode state of one sum and one weight per channel."""
+    """What variants that average over time share: a decode state of one weight and one sum per channel, side by side as
+    k and v are."""
 
     mixes_time = True
 
@@ -86,11 +81,35 @@ class Averaging(Variant):
         return 2 * config.n_emb
 
     def state(self, batch: int) -> State:
-        shape = (batch, self.config.n_emb)
-        return State(sums=xp.zeros(shape, self.dtype), weights=xp.zeros(shape, self.dtype))
+        return State(kept=xp.zeros((batch, 2 * self.config.n_emb), self.dtype))
 
     @staticmethod
-    def fill(state: State, sums: Array, weights: Array) -> None:
-        """Bring the running sums (B, T, D) of a first prefill into the state."""
-        state.sums[...], state.weights[...] = sums[:, -1], weights[:, -1]
-        state.position = sums.shape[1]
+    def go_on(state: State, y: Array, sums: Array, weights: Array) -> Array:
+        """What `average` gave for the next tokens, after those in the state. Advances the state."""
+        D = y.shape[-1]
+        if state.position:
+            weights += state.kept[:, None, :D]
+            sums += state.kept[:, None, D:]
+            xp.divide(sums, weights, out=y)
+        state.kept[:, :D], state.kept[:, D:] = weights[:, -1], sums[:, -1]
+        state.position += y.shape[1]
+        return y
+
+    @staticmethod
+    def averager(kv: Array, state: State) -> Callable[[Array], None]:
+        """A function that writes the average after one more token, whose k and v lie in kv (B, 2D), to an array (B, D).
+        It overwrites kv and advances the state."""
+        D = kv.shape[1] // 2
+        k, v, weights, sums = kv[:, :D], kv[:, D:], state.kept[:, :D], state.kept[:, D:]
+        low, high = np.array(-CLIP, kv.dtype), np.array(CLIP, kv.dtype)
+
+        def average(out: Array) -> None:
+            np.minimum(k, high, out=k)
+            np.maximum(k, low, out=k)
+            np.exp(k, k)
+            np.multiply(v, k, v)
+            np.add(state.kept, kv, state.kept)
+            np.divide(sums, weights, out)
+            state.position += 1
+
+        return average

@@ -7,12 +7,15 @@ explicit stack between forward and backward. Nothing is kept on the instance but
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.backend import Arena, Array, xp
 from engine.config import Config
 from engine.parameters import LayerGradients, Tensor
 from engine.tape import Tape
+
+if TYPE_CHECKING:
+    from engine.prepared import Fold, Step
 
 Weights = Mapping[str, Array]
 
@@ -41,7 +44,7 @@ class State:
 
 
 class Variant:
-    """An attention or a network. Shapes: x, y, dy, dx (B, T, n_emb); in `step` x, y (B, n_emb)."""
+    """An attention or a network. Shapes: x, y, dy, dx (B, T, n_emb)."""
 
     name: ClassVar[str]
     parameters: ClassVar[tuple[str, ...]] = ()  # the config's parameters that only some variants use
@@ -52,7 +55,6 @@ class Variant:
     def __init__(self, config: Config, dtype: Any):
         self.config = config
         self.dtype = dtype
-        self.arena = Arena()  # of single steps, which keep nothing
 
     @classmethod
     def tensors(cls, config: Config) -> list[Tensor]:
@@ -108,7 +110,7 @@ class Variant:
 
     @classmethod
     def causal(cls, config: Config) -> bool:
-        """Whether no token sees a later one. If not, there is no `step`, no `prefill`, and the state is empty."""
+        """Whether no token sees a later one. If not, there is no `prefill`, and the state is empty."""
         return True
 
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
@@ -124,16 +126,22 @@ class Variant:
         """A fresh decode state for `batch` replies."""
         return State()
 
-    def step(self, p: Weights, x: Array, state: State) -> Array:
-        """The output for the next token; advances the state. The same function as `forward`, one token at a time."""
+    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
+        """The outputs for the next tokens, one or many; advances the state. The same function as `forward`, which would
+        be given the earlier tokens as well."""
         raise TypeError(f"{type(self).__name__} lacks this method")
 
-    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
-        """The outputs for many tokens at once, leaving the state as if they had been stepped through."""
-        y = tape.empty(*x.shape)
-        for t in range(x.shape[1]):
-            y[:, t] = self.step(p, x[:, t], state)
-        return y
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        """A function from [x̂, 1] of the next token, (B, n_emb + 1), to its output, (B, n_emb), that advances the state:
+        `prefill` of one token in few calls, with weights arranged for it. See engine/prepared.py.
+        """
+        arena = Arena()
+
+        def step(x: Array) -> Array:
+            y = self.prefill(p, fold.whole(x)[:, None], state, Tape(arena, self.dtype))
+            return fold.written(y[:, 0])
+
+        return step
 
 
 def rows(x: Array) -> Array:
@@ -154,10 +162,7 @@ def linear(x: Array, weight: Array, bias: Array | None, tape: Tape) -> Array:
 
 
 class Pointwise(Variant):
-    """A network that treats every token alone: a step is a forward pass over one token, and there is no state."""
-
-    def step(self, p: Weights, x: Array, state: State) -> Array:
-        return self.forward(p, x, Tape(self.arena, self.dtype))
+    """A network that treats every token alone: there is no state."""
 
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
         return self.forward(p, x, tape)

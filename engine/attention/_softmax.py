@@ -107,13 +107,3 @@ def add_product(a: Array, b: Array, out: Array, first: bool, tape: Tape) -> None
         out[...] = part
     else:
         out += part
-
-
-def attend_one(q: Array, k: Array, v: Array) -> Array:
-    """One query over all kept keys: q (B, k, g, d), scaled; k, v (B, k, t, d) → (B, k, g, d)."""
-    s = xp.matmul(q, k.swapaxes(-1, -2))  # (B, k, g, t)
-    s -= xp.maximum.reduce(s, -1, keepdims=True)
-    xp.exp(s, out=s)
-    o = xp.matmul(s, v)
-    o /= xp.add.reduce(s, -1)[..., None]
-    return o

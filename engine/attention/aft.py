@@ -17,7 +17,8 @@ from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.parameters import LayerGradients, Tensor, columns
-from engine.scan import Averaging, average, average_backward, average_one
+from engine.prepared import Fold, Step
+from engine.scan import Averaging, average, average_backward
 from engine.tape import Tape
 from engine.variant import State, Weights, linear, rows
 
@@ -78,18 +79,20 @@ class Aft(Averaging):
         g.product("kv_weight", rows(x), rows(dkv))
         return linear(dkv, p["kv_weight"].T, None, tape)
 
-    def step(self, p: Weights, x: Array, state: State) -> Array:
-        D = x.shape[-1]
-        kv = x @ p["kv_weight"]
-        k = kv[:, :D] * (1 / self.config.r_temp)
-        y = average_one(k, kv[:, D:], state.sums, state.weights) @ p["c_weight"]
-        y += p["c_bias"]
-        state.position += 1
-        return y
-
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
-        if state.position:
-            return super().prefill(p, x, state, tape)
-        s, sums, weights = self._average(p, x, tape)
-        self.fill(state, sums, weights)
-        return self._output(p, x, s, tape)
+        return self._output(p, x, self.go_on(state, *self._average(p, x, tape)), tape)
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        D = self.config.n_emb
+        inward, kv = fold.reading(p["kv_weight"]), fold.empty(2 * D)
+        inward[:, :D] *= 1 / self.config.r_temp
+        both, h = fold.hidden(D)
+        outward, y = fold.writing(p["c_weight"], p["c_bias"]), fold.empty(D)
+        average = self.averager(kv, state)
+
+        def step(x: Array) -> Array:
+            x.dot(inward, kv)
+            average(h)
+            return both.dot(outward, y)
+
+        return step

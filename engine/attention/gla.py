@@ -10,7 +10,7 @@ Little Baby from before v0.1.25 were trained with (as lda before v0.1.18). Token
 them with K = 8. Such a model is not causal: it has no decode state, and is generated from by computing the whole
 context anew for every token.
 
-There are no queries. Parameters 3·D² + K·D + 4·D. Forward FLOPs 6·T·D² + 2·K·T·D. Decode state: the last K-1 rows of n.
+There are no queries. Parameters 3·D² + K·D + 4·D. Forward FLOPs 6·T·D² + 2·K·T·D. Decode state: the last K rows of n.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+import numpy as np
+
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.errors import ConfigError
 from engine.functional import constant, layer_norm, layer_norm_backward
 from engine.parameters import LayerGradients, Tensor, columns
+from engine.prepared import Fold, Step, normaliser
 from engine.tape import Tape
 from engine.variant import State, Variant, Weights, linear, rows
 
@@ -77,7 +80,7 @@ class Gla(Variant):
 
     @classmethod
     def kept(cls, config: Config) -> int:
-        return (config.s_kernel - 1) * config.n_emb if cls.causal(config) else 0
+        return config.s_kernel * config.n_emb if cls.causal(config) else 0
 
     def _reach(self, shape: tuple[int, ...], sign: int) -> Iterator[tuple[int, slice, slice]]:
         """(i, here, there): column i of the kernel joins the tokens `here` to those `there`, sign · (i - before) later.
@@ -169,35 +172,45 @@ class Gla(Variant):
     def state(self, batch: int) -> State:
         if not self.causal(self.config):
             return State()
-        return State(n=xp.zeros((batch, self.config.s_kernel - 1, self.config.n_emb), self.dtype))
-
-    def step(self, p: Weights, x: Array, state: State) -> Array:
-        if not self.causal(self.config):
-            self._whole()
-        D, K = x.shape[-1], self.config.s_kernel
-        kv = x @ p["kv_weight"]
-        z = kv[:, :D] * kv[:, D:]
-        z *= 1 / self.config.r_temp
-        n = layer_norm(z, p["norm_gamma"], p["norm_beta"], Tape(self.arena, self.dtype))
-        w = p["conv_weight"]
-        c = n * w[:, K - 1]
-        c += p["conv_bias"]
-        if K > 1:  # row t mod (K-1) of the ring holds n_t; the weights are turned to fit
-            order = (state.position - 1 - xp.arange(K - 1)) % (K - 1)
-            c += (state.n[:, order] * w[:, K - 2 :: -1].T).sum(1)
-            state.n[:, state.position % (K - 1)] = n
-        state.position += 1
-        y = xp.maximum(c, 0, out=c) @ p["c_weight"]
-        y += p["c_bias"]
-        return y
+        return State(n=xp.zeros((batch, self.config.s_kernel, self.config.n_emb), self.dtype))
 
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
         if not self.causal(self.config):
             self._whole()
-        if state.position:
-            return super().prefill(p, x, state, tape)
-        n, T, K = self._normed(p, x, tape), x.shape[1], self.config.s_kernel
-        for t in range(max(0, T - K + 1), T):
-            state.n[:, t % (K - 1)] = n[:, t]
-        state.position = T
-        return self._output(p, n, tape)
+        n, t, T, K = self._normed(p, x, tape), state.position, x.shape[1], self.config.s_kernel
+        state.position = t + T
+        if t:
+            earlier = state.n[:, (t - xp.arange(K - 1, 0, -1)) % K]  # the last K - 1 rows, oldest first
+            n = xp.concatenate([earlier, n], 1)
+        for back in range(1, min(T, K) + 1):
+            state.n[:, (t + T - back) % K] = n[:, -back]
+        return self._output(p, n, tape)[:, -T:]
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        if not self.causal(self.config):
+            self._whole()
+        D, K = self.config.n_emb, self.config.s_kernel
+        inward, kv = fold.reading(p["kv_weight"]), fold.empty(2 * D)
+        inward[:, :D] *= 1 / self.config.r_temp
+        k, v, z, n = kv[:, :D], kv[:, D:], fold.empty(D), fold.empty(D)
+        norm = normaliser(z, n, p["norm_gamma"].copy(), p["norm_beta"].copy())
+        # row t mod K of the ring holds n_t: a stretch of the weights, written twice, is turned as the ring is
+        turned, part, ones = np.concatenate([p["conv_weight"].T] * 2), fold.empty(K, D), np.ones(K, self.dtype)
+        c, bias, zero = fold.empty(D), p["conv_bias"].copy(), fold.constant(0)
+        both, h = fold.hidden(D)
+        outward, y = fold.writing(p["c_weight"], p["c_bias"]), fold.empty(D)
+
+        def step(x: Array) -> Array:
+            x.dot(inward, kv)
+            np.multiply(k, v, z)
+            norm()
+            slot = state.position % K
+            state.position += 1
+            state.n[:, slot] = n
+            np.multiply(state.n, turned[K - 1 - slot : 2 * K - 1 - slot], part)
+            np.matmul(ones, part, c)
+            np.add(c, bias, c)
+            np.maximum(c, zero, out=h)
+            return both.dot(outward, y)
+
+        return step

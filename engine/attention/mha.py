@@ -10,15 +10,19 @@ values, 2·n_ctx·H numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import Any
 
+import numpy as np
+
 from engine import registry
-from engine.attention._softmax import attend, attend_backward, attend_one
+from engine.attention._kept import attend_kept, attender
+from engine.attention._softmax import attend, attend_backward
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.parameters import LayerGradients, Tensor, columns
+from engine.prepared import Fold, Step
 from engine.tape import Tape
 from engine.variant import State, Variant, Weights, linear, rows
 
@@ -124,38 +128,79 @@ class Mha(Variant):
         return self._project_backward(p, x, self._attend_backward(p, do, qkv, o, tape, g), tape, g)
 
     def state(self, batch: int) -> State:
-        shape = (batch, self.k, self.config.n_ctx, self.d)
-        return State(k=xp.zeros(shape, self.dtype), v=xp.zeros(shape, self.dtype))
+        return State(kv=xp.zeros((2, batch, self.k, self.config.n_ctx, self.d), self.dtype))
 
-    def step(self, p: Weights, x: Array, state: State) -> Array:
-        qkv = x @ p["qkv_weight"]  # (B, H + 2K)
-        q = qkv[:, : self.H].reshape(len(x), self.k, self.g, self.d)
-        q *= self.scale
-        kv = qkv[:, self.H :].reshape(len(x), 2, self.k, self.d)
-        return self._output(p, x, self._attend_one(p, q, kv[:, 0], kv[:, 1], state).reshape(len(x), self.h, self.d))
+    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
+        B, T, _ = x.shape
+        qkv, o = self._project(p, x, tape), tape.empty(B, T, self.H)
+        if state.position:
+            self._attend_more(p, qkv, o, state)
+        else:
+            self._attend(p, qkv, o, tape)
+            self._fill(p, qkv, state, tape)
+        return self._output(p, rows(x), o.reshape(B * T, self.h, self.d)).reshape(x.shape)
 
-    def _attend_one(self, p: Weights, q: Array, k: Array, v: Array, state: State) -> Array:
-        """One token's heads o (B, k, g, d); its key and value (B, k, d) join the state."""
-        t = state.position
-        state.k[:, :, t], state.v[:, :, t] = k, v
-        state.position = t = t + 1
-        return attend_one(q, state.k[:, :, :t], state.v[:, :, :t])
+    def _attend_more(self, p: Weights, qkv: Array, o: Array, state: State) -> None:
+        """`_attend` for tokens that come after those in the state."""
+        q, k, v = self._heads(qkv)
+        start, end = state.position, state.position + q.shape[-2]
+        state.kv[0, :, :, start:end], state.kv[1, :, :, start:end] = k[:, :, 0], v[:, :, 0]
+        state.position = end
+        attend_kept(q, state.kv[..., :end, :], self._by_head(o))
+
+    def _fill(self, p: Weights, qkv: Array, state: State, tape: Tape) -> None:
+        """Bring the first tokens into the state."""
+        _, k, v = self._heads(qkv)
+        state.position = T = k.shape[-2]
+        state.kv[0, :, :, :T], state.kv[1, :, :, :T] = k[:, :, 0], v[:, :, 0]
 
     def _output(self, p: Weights, x: Array, o: Array) -> Array:
-        """One token's output from its heads o (B, h, d)."""
+        """The outputs of tokens from their x (N, D) and heads o (N, h, d)."""
         y = o.reshape(len(x), self.H) @ p["c_weight"]
         y += p["c_bias"]
         return y
 
-    def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
-        if state.position:  # earlier tokens are in the state: go on one by one
-            return super().prefill(p, x, state, tape)
-        qkv = self._project(p, x, tape)
-        self._fill(p, qkv, state, tape)
-        return self._mix(p, x, qkv, tape)
+    # One token --------------------------------------------------------------------------------------------------------
 
-    def _fill(self, p: Weights, qkv: Array, state: State, tape: Tape) -> None:
-        """Bring the tokens of a first prefill into the state."""
-        _, k, v = self._heads(qkv)
-        state.position = T = k.shape[-2]
-        state.k[:, :, :T], state.v[:, :, :T] = k[:, :, 0], v[:, :, 0]
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        _, listen = self._listener(p, state, fold, p["qkv_weight"])
+        both, h = fold.hidden(self.H)
+        heads = h.reshape(fold.batch, self.k, self.g, self.d)
+        weight, y = fold.writing(p["c_weight"], p["c_bias"]), fold.empty(self.config.n_emb)
+
+        def step(x: Array) -> Array:
+            o, total = listen(x)
+            np.divide(o, total, heads)
+            return both.dot(weight, y)
+
+        return step
+
+    def _listener(self, p: Weights, state: State, fold: Fold, *weights: Array) -> tuple[
+            Array, Callable[[Array], tuple[Array, Array]]]:
+        """A function from [x̂, 1] to what `attender` gives, and where it leaves the products with the weights.
+
+        weights: qkv_weight, and what else reads x: (B, H + 2K + …).
+        """
+        weight = fold.reading(*weights)
+        weight[:, : self.H] *= self.scale
+        B, qkv = fold.batch, fold.empty(weight.shape[1])
+        new = qkv[:, self.H : self.H + 2 * self.K].reshape(B, 2, self.k, self.d).swapaxes(0, 1)
+        attend = attender(qkv[:, : self.H].reshape(B, self.k, self.g, self.d), state.kv)
+        keep = self._keeper(p, state)
+
+        def listen(x: Array) -> tuple[Array, Array]:
+            x.dot(weight, qkv)
+            return attend(keep(new))
+
+        return qkv, listen
+
+    def _keeper(self, p: Weights, state: State) -> Callable[[Array], int]:
+        """A function that takes one token's key and value (2, B, k, d) into the state: how many can be seen then."""
+        places = state.kv.transpose(3, 0, 1, 2, 4)
+
+        def keep(new: Array) -> int:
+            places[state.position] = new
+            state.position += 1
+            return state.position
+
+        return keep

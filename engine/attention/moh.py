@@ -13,14 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from engine import registry
 from engine.attention.mha import Mha
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import softmax, softmax_backward
 from engine.parameters import LayerGradients, Tensor
+from engine.prepared import Fold, Step, mixture
 from engine.tape import Tape
-from engine.variant import Weights, linear, rows
+from engine.variant import State, Weights, linear, rows
 
 
 @registry.attention.register("moh")
@@ -88,7 +91,22 @@ class Moh(Mha):
     def _output(self, p: Weights, x: Array, o: Array) -> Array:
         gates = x @ p["g_weight"]
         gates *= 1 / self.config.r_temp
-        mixed = xp.matmul(self._weights(softmax(gates, out=gates))[:, None], o)[:, 0]  # (B, d)
+        mixed = xp.matmul(self._weights(softmax(gates, out=gates))[:, None], o)[:, 0]  # (N, d)
         y = mixed @ p["m_weight"]
         y += p["m_bias"]
         return y
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        qkvg, listen = self._listener(p, state, fold, p["qkv_weight"], p["g_weight"] / self.config.r_temp)
+        gates, shape = qkvg[:, -self.h :], (fold.batch, self.h)
+        both, h = fold.hidden(self.d)
+        mixed, shares = h[:, None], fold.empty(1, self.h)
+        weight, y = fold.writing(p["m_weight"], p["m_bias"]), fold.empty(self.config.n_emb)
+
+        def step(x: Array) -> Array:
+            o, total = listen(x)
+            np.divide(self._weights(mixture(gates)), total.reshape(shape), shares[:, 0])
+            np.matmul(shares, o.reshape(*shape, self.d), mixed)
+            return both.dot(weight, y)
+
+        return step

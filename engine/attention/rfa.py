@@ -15,12 +15,13 @@ slot, (W + 1)·2·H numbers, whatever the length.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from engine import registry
+from engine.attention._kept import attend_kept
 from engine.attention._softmax import exponentials
 from engine.attention.mha import Mha
 from engine.backend import Array, xp
@@ -238,44 +239,44 @@ class Rfa(Mha):
         return dqkv
 
     def state(self, batch: int) -> State:
-        ring = (batch, self.h, min(self.W, self.config.n_ctx), self.d)
-        return State(k=xp.zeros(ring, self.dtype), v=xp.zeros(ring, self.dtype),
-                     m=xp.zeros((batch, self.h, 2 * self.d), self.dtype))
+        """Places for W keys and values, token t at t mod W, and a last one for the memory."""
+        places = min(self.W, self.config.n_ctx) + 1
+        return State(kv=xp.zeros((2, batch, self.h, places, self.d), self.dtype))
 
-    def _attend_one(self, p: Weights, q: Array, k: Array, v: Array, state: State) -> Array:
-        t, W, d = state.position, state.k.shape[2], self.d
-        slot = t % W
-        if t >= W:
-            lam = self._rate(p, self.dtype)[:, None]
-            state.m[...] *= lam
-            state.m[..., :d] += (1 - lam) * state.k[:, :, slot]
-            state.m[..., d:] += (1 - lam) * state.v[:, :, slot]
-        state.k[:, :, slot], state.v[:, :, slot] = k, v
-        state.position = t + 1
-        seen = min(t + 1, W)
-        s = xp.matmul(q, state.k[:, :, :seen].swapaxes(-1, -2))  # (B, h, 1, seen)
-        if t >= W:
-            s = xp.concatenate([s, (q * state.m[:, :, None, :d]).sum(-1, keepdims=True)], -1)
-        s -= s.max(-1, keepdims=True)
-        xp.exp(s, out=s)
-        s /= s.sum(-1, keepdims=True)
-        o = xp.matmul(s[..., :seen], state.v[:, :, :seen])
-        if t >= W:
-            o += s[..., seen:] * state.m[:, :, None, d:]
-        return o
+    def _keeper(self, p: Weights, state: State) -> Callable[[Array], int]:
+        places = state.kv.transpose(3, 0, 1, 2, 4)
+        W = len(places) - 1
+        memory, change = places[W], xp.empty(places.shape[1:], self.dtype)
+        new_share = (1 - 1 / (1 + xp.exp(-p["memory_decay"].astype(np.float64)))).astype(self.dtype)[:, None]  # 1 - λ
 
-    def _rate(self, p: Weights, dtype: Any) -> Array:
-        """λ (h,)."""
-        return (1 / (1 + xp.exp(-p["memory_decay"].astype(np.float64)))).astype(dtype)
+        def keep(new: Array) -> int:
+            t = state.position
+            if t >= W:  # one leaves the window: m += (1-λ)·(it - m)
+                xp.subtract(places[t % W], memory, out=change)
+                xp.multiply(change, new_share, out=change)
+                xp.add(memory, change, out=memory)
+            places[t % W] = new
+            state.position = t + 1
+            return min(t + 1, W + 1)
+
+        return keep
+
+    def _attend_more(self, p: Weights, qkv: Array, o: Array, state: State) -> None:
+        q, k, v = self._heads(qkv)
+        keep, heads = self._keeper(p, state), self._by_head(o)
+        for t in range(q.shape[-2]):
+            seen = keep(xp.stack([k[:, :, 0, t], v[:, :, 0, t]]))
+            attend_kept(q[..., t : t + 1, :], state.kv[..., :seen, :], heads[..., t : t + 1, :])
 
     def _fill(self, p: Weights, qkv: Array, state: State, tape: Tape) -> None:
         _, k, v = self._heads(qkv)
-        T, W = k.shape[-2], state.k.shape[2]
+        T, W, d = k.shape[-2], state.kv.shape[3] - 1, self.d
         state.position = T
         for t in range(max(0, T - W), T):
-            state.k[:, :, t % W], state.v[:, :, t % W] = k[:, :, 0, t], v[:, :, 0, t]
+            state.kv[0, :, :, t % W], state.kv[1, :, :, t % W] = k[:, :, 0, t], v[:, :, 0, t]
         if T > W:
             shares, _ = self._shares(p, k.dtype)
             last = (T - 1) % self.R  # the last query's place in its block
             kv = self._extended(k[:, :, 0], v[:, :, 0], shares, tape)
-            state.m[...] = xp.matmul(shares[:, 0, last : last + 1], kv[:, :, -1])[:, :, 0]
+            memory = xp.matmul(shares[:, 0, last : last + 1], kv[:, :, -1])[:, :, 0]  # (B, h, 2d)
+            state.kv[0, :, :, W], state.kv[1, :, :, W] = memory[..., :d], memory[..., d:]

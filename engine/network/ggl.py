@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import sigmoid
 from engine.parameters import LayerGradients, Tensor
+from engine.prepared import Fold, Step
 from engine.tape import Tape
-from engine.variant import Pointwise, Weights, rows
+from engine.variant import Pointwise, State, Weights, rows
 
 
 @registry.network.register("ggl")
@@ -90,3 +93,22 @@ class Ggl(Pointwise):
         xp.matmul(ds, p["gate_weight"].swapaxes(-1, -2), out=part)
         self._grouped(dx)[...] += part
         return dx.reshape(x.shape)
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        G, D, one = self.config.n_groups, self.config.n_emb, fold.constant(1)
+        weights = np.concatenate([p["linear_weight"], p["gate_weight"]], -1)  # (G, d, 2d)
+        weights *= 0.5  # a·σ(g) = a/2·(1 + tanh g/2)
+        bias = fold.beta.reshape(G, 1, -1) @ weights
+        weights *= fold.gamma.reshape(G, -1, 1)
+        both, y = np.empty((G, fold.batch, 2 * D // G), self.dtype), fold.empty(D)
+        a, gate, shuffled = both[..., : D // G], both[..., D // G :], self._shuffled(y)
+
+        def step(x: Array) -> Array:
+            np.matmul(self._grouped(x[:, :D]), weights, both)
+            np.add(both, bias, both)
+            np.tanh(gate, gate)
+            np.add(gate, one, gate)
+            np.multiply(a, gate, shuffled)
+            return fold.written(y)
+
+        return step

@@ -19,8 +19,9 @@ from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import sigmoid
 from engine.parameters import LayerGradients, Tensor, columns, stretches
+from engine.prepared import Fold, Step
 from engine.tape import Tape
-from engine.variant import Pointwise, Weights, linear, rows
+from engine.variant import Pointwise, State, Weights, linear, rows
 
 OPEN = 40.0  # σ(40) = 1 to every digit of a double
 
@@ -75,3 +76,17 @@ class Gln(Pointwise):
         g.product("cg_weight", rows(x), dcg)
         g.rows("cg_bias", dcg)
         return linear(dcg, p["cg_weight"].T, None, tape).reshape(x.shape)
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        D, one = self.config.n_emb, fold.constant(1)
+        inward, cg, y = fold.reading(p["cg_weight"], bias=p["cg_bias"]), fold.empty(2 * D), fold.empty(D)
+        inward *= 0.5  # c·σ(g) = c/2·(1 + tanh g/2)
+        c, gate = cg[:, :D], cg[:, D:]
+
+        def step(x: Array) -> Array:
+            x.dot(inward, cg)
+            np.tanh(gate, gate)
+            np.add(gate, one, gate)
+            return fold.written(np.multiply(c, gate, y))
+
+        return step

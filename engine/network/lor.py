@@ -19,8 +19,9 @@ from engine import registry
 from engine.backend import Array
 from engine.config import Config
 from engine.parameters import LayerGradients, Tensor
+from engine.prepared import Fold, Step
 from engine.tape import Tape
-from engine.variant import Pointwise, Weights, linear, rows
+from engine.variant import Pointwise, State, Weights, linear, rows
 
 ALPHA = 1.0
 
@@ -84,3 +85,11 @@ class Lor(Pointwise):
         dx = linear(dy, p["c_proj_weight"].T, None, tape)
         dx += linear(dlow, p["c_proj_dn_weight"].T, None, tape)
         return dx.reshape(x.shape)
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        """W0 and its correction are one matrix here, which reads and writes at once."""
+        weight = p["c_proj_dn_weight"] @ p["c_proj_up_weight"]
+        weight *= ALPHA / self.config.n_rank
+        weight += p["c_proj_weight"]
+        whole, y = fold.written(fold.reading(weight, bias=p["c_proj_bias"])), fold.empty(self.config.n_emb)
+        return lambda x: x.dot(whole, y)

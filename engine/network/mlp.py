@@ -14,8 +14,9 @@ from engine.backend import Array
 from engine.config import Config
 from engine.functional import gelu, gelu_backward
 from engine.parameters import LayerGradients, Tensor
+from engine.prepared import FALL, KAPPA, RISE, Fold, Step, gelu_one
 from engine.tape import Tape
-from engine.variant import Pointwise, Weights, linear, rows
+from engine.variant import Pointwise, State, Weights, linear, rows
 
 
 @registry.network.register("mlp")
@@ -55,3 +56,16 @@ class Mlp(Pointwise):
         g.product("proj_up_weight", rows(x), du)
         g.rows("proj_up_bias", du)
         return linear(du, p["proj_up_weight"].T, None, tape).reshape(x.shape)
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        inward = fold.reading(p["proj_up_weight"], bias=p["proj_up_bias"])
+        inward *= RISE
+        outward = fold.writing(p["proj_dn_weight"], p["proj_dn_bias"], FALL)
+        F, y, kappa, one = inward.shape[1], fold.empty(self.config.n_emb), fold.constant(KAPPA), fold.constant(1)
+        v, (both, h) = fold.empty(F), fold.hidden(F)
+
+        def step(x: Array) -> Array:
+            gelu_one(x.dot(inward, v), kappa, one, h)
+            return both.dot(outward, y)
+
+        return step

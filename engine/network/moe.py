@@ -14,13 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import gelu, gelu_backward, softmax, softmax_backward
 from engine.parameters import LayerGradients, Tensor
+from engine.prepared import FALL, KAPPA, RISE, Fold, Step, gelu_one, mixture
 from engine.tape import Tape
-from engine.variant import Pointwise, Weights, linear, rows
+from engine.variant import Pointwise, State, Weights, linear, rows
 
 EXPANSION = 4
 
@@ -107,3 +110,23 @@ class Moe(Pointwise):
         dx = linear(du, p["up_weight"].T, None, tape)
         dx += dgates @ p["g_weight"].T
         return dx.reshape(x.shape)
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        E, F = self.E, self.F
+        inward = fold.reading(p["up_weight"], p["g_weight"])
+        inward[-1, : E * F] += p["up_bias"]
+        inward[:, : E * F] *= RISE
+        outward = fold.writing(p["dn_weight"], p["dn_bias"], FALL)  # the gates stand beside the experts
+        u, y, kappa, one = fold.empty(E * F + E), fold.empty(self.config.n_emb), fold.constant(KAPPA), fold.constant(1)
+        v, gates, h = u[:, : E * F], u[:, E * F :], fold.empty(E * F + E)
+        inner, a = h[:, : E * F], fold.empty(E * F)
+        by_expert = (fold.batch, E, F)
+
+        def step(x: Array) -> Array:
+            x.dot(inward, u)
+            gelu_one(v, kappa, one, a)
+            h[:, E * F :] = mixture(gates)
+            np.multiply(a.reshape(by_expert), gates[:, :, None], inner.reshape(by_expert))
+            return h.dot(outward, y)
+
+        return step

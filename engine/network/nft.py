@@ -11,12 +11,15 @@ Parameters 4·D² + D. Forward FLOPs 8·T·D² + 140·T·D. Decode state: 2·D n
 
 from __future__ import annotations
 
+import numpy as np
+
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import sigmoid
 from engine.parameters import LayerGradients, Tensor, columns
-from engine.scan import Averaging, average, average_backward, average_one
+from engine.prepared import Fold, Step
+from engine.scan import Averaging, average, average_backward
 from engine.tape import Tape
 from engine.variant import State, Weights, linear, rows
 
@@ -76,19 +79,24 @@ class Nft(Averaging):
         g.product("qkv_weight", rows(x), rows(dqkv))
         return linear(dqkv, p["qkv_weight"].T, None, tape)
 
-    def step(self, p: Weights, x: Array, state: State) -> Array:
-        D = x.shape[-1]
-        qkv = x @ p["qkv_weight"]
-        h = sigmoid(qkv[:, :D])
-        h *= average_one(qkv[:, D : 2 * D], qkv[:, 2 * D :], state.sums, state.weights)
-        y = h @ p["c_weight"]
-        y += p["c_bias"]
-        state.position += 1
-        return y
-
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
-        if state.position:
-            return super().prefill(p, x, state, tape)
-        gate, s, sums, weights = self._average(p, x, tape)
-        self.fill(state, sums, weights)
-        return self._output(p, x, gate, s, tape)
+        gate, *averaged = self._average(p, x, tape)
+        return self._output(p, x, gate, self.go_on(state, *averaged), tape)
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        D = self.config.n_emb
+        inward, qkv = fold.reading(p["qkv_weight"]), fold.empty(3 * D)
+        inward[:, :D] *= 0.5  # σ(q) = ½(1 + tanh(q/2)), and its ½ goes to c_weight
+        gate, one, average = qkv[:, :D], fold.constant(1), self.averager(qkv[:, D:], state)
+        both, h = fold.hidden(D)
+        outward, y = fold.writing(p["c_weight"], p["c_bias"], 0.5), fold.empty(D)
+
+        def step(x: Array) -> Array:
+            x.dot(inward, qkv)
+            np.tanh(gate, gate)
+            np.add(gate, one, gate)
+            average(h)
+            np.multiply(h, gate, h)
+            return both.dot(outward, y)
+
+        return step

@@ -7,13 +7,16 @@ No dropout. Parameters 12·D² + 9·D. Forward FLOPs 24·T·D². No decode state
 
 from __future__ import annotations
 
+import numpy as np
+
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import sigmoid
 from engine.parameters import LayerGradients, Tensor, columns, stretches
+from engine.prepared import Fold, Step
 from engine.tape import Tape
-from engine.variant import Pointwise, Weights, linear, rows
+from engine.variant import Pointwise, State, Weights, linear, rows
 
 
 @registry.network.register("swi")
@@ -65,3 +68,21 @@ class Swi(Pointwise):
         g.product("wide_weight", rows(x), dwide)
         g.rows("wide_bias", dwide)
         return linear(dwide, p["wide_weight"].T, None, tape).reshape(x.shape)
+
+    def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
+        inward, outward = fold.reading(p["wide_weight"], bias=p["wide_bias"]), fold.writing(p["c_proj_dn_weight"],
+                                                                                            p["c_proj_dn_bias"])
+        F, one = len(outward) - 1, fold.constant(1)
+        inward[:, F:] *= 0.5  # swish(z) = z·σ(z) = z/2·(1 + tanh z/2)
+        wide, (both, h), y = fold.empty(2 * F), fold.hidden(F), fold.empty(self.config.n_emb)
+        up, half = wide[:, :F], wide[:, F:]
+
+        def step(x: Array) -> Array:
+            x.dot(inward, wide)
+            np.tanh(half, h)
+            np.add(h, one, h)
+            np.multiply(h, half, h)
+            np.multiply(h, up, h)
+            return both.dot(outward, y)
+
+        return step

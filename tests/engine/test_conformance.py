@@ -13,6 +13,7 @@ from engine.generate import Sampler, stream
 from engine.model import Model
 from engine.optimizer import AdamW
 from engine.parameters import Gradients, Parameters
+from engine.prepared import Prepared
 from engine.tape import Tape, tape_for
 from engine.trainer import Trainer
 
@@ -100,6 +101,20 @@ def test_steps_equal_the_forward_pass_at_every_split(architecture):
 
 
 @every_architecture
+@pytest.mark.parametrize("batch", [1, 3])
+def test_prepared_steps_equal_the_forward_pass(architecture, batch):
+    config = tiny(architecture)
+    model, ids = wild(config), ids_for(config, batch=batch)
+    whole = model.logits(ids)
+    for prefilled in range(1, config.n_ctx):
+        states = model.state(batch)
+        model.prefill(ids[:, :prefilled], states)
+        step = Prepared(model, states, batch)
+        for t in range(prefilled, config.n_ctx):
+            np.testing.assert_allclose(step(ids[:, t], t), whole[:, t], rtol=1e-10, atol=1e-12)
+
+
+@every_architecture
 def test_prefill_in_two_parts_equals_one(architecture):
     config = tiny(architecture)
     model, ids = wild(config), ids_for(config, batch=2)
@@ -180,7 +195,7 @@ def test_counts_of_the_estimate_are_exact(architecture):
     found = estimate(config, vocab_size=VOCAB)
     assert found.parameters == sum(view.size for view in model.params.values()) == model.n_parameters
     state = sum(part.bytes for pair in model.state(1) for part in pair)
-    assert found.generation_bytes == model.n_parameters * 8 + state
+    assert found.generation_bytes == 2 * model.n_parameters * 8 + state  # the weights, and once more for single tokens
 
 
 @every_architecture

@@ -13,9 +13,11 @@ from architectures import ARCHITECTURES, VOCAB, ids_for, tiny, wild
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from engine import prepared
 from engine.errors import ConfigError
 from engine.generate import Decoder, Sampler, candidates, stream, stream_batch
 from engine.model import Model
+from engine.prepared import Prepared
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 some_logits = st.lists(st.floats(-30, 30), min_size=1, max_size=12)
@@ -294,11 +296,30 @@ class Counted(Model):
         self.tokens += ids.shape[1]
         return super().prefill(ids, *rest)
 
-    def step(self, *given):
-        self.tokens += 1
-        return super().step(*given)
+
+@pytest.fixture
+def prepared_or_not(monkeypatch, request):
+    """Replies with prepared weights, which are counted, or with the model's own."""
+    if not request.param:
+        monkeypatch.setattr(prepared, "LIMIT", 0)
+
+    class CountedSteps(Prepared):
+        def __init__(self, model, *rest):
+            super().__init__(model, *rest)
+            self.model = model
+
+        def __call__(self, *given):
+            self.model.tokens += 1
+            return super().__call__(*given)
+
+    monkeypatch.setattr(prepared, "Prepared", CountedSteps)
 
 
+both_ways = pytest.mark.parametrize("prepared_or_not", [True, False], ids=["prepared", "plain"], indirect=True)
+
+
+@both_ways
+@pytest.mark.usefixtures("prepared_or_not")
 def test_nothing_is_computed_that_is_not_asked_for():
     model = Counted.from_arrays(tiny(n_ctx=16), wild(tiny(n_ctx=16)).export())
     tokens = stream(model, [1, 2, 3], 1000, Sampler(seed=1))
@@ -313,6 +334,8 @@ def test_nothing_is_computed_that_is_not_asked_for():
     assert list(stream(model, [1], 0, Sampler())) == []
 
 
+@both_ways
+@pytest.mark.usefixtures("prepared_or_not")
 def test_prefills_past_the_context_are_rare():
     """Half of the context is prefilled again when it is full: less than two tokens are computed for each one made."""
     model = Counted.from_arrays(tiny(n_ctx=16), wild(tiny(n_ctx=16)).export())

@@ -10,6 +10,7 @@ from engine import backend, registry
 from engine.backend import Arena
 from engine.config import Config
 from engine.parameters import Gradients, Parameters
+from engine.prepared import Fold, Memory
 from engine.tape import Tape
 
 Array = np.ndarray
@@ -65,14 +66,20 @@ class Layer:
         return y, dx, self._named(gradients.joined)
 
     def decode(self, x: Array, splits: Sequence[int]) -> Array:
-        """y (B, T, D) by prefills that end at `splits` and single steps from the last of them on."""
+        """y (B, T, D) by prefills that end at `splits` and single steps from the last of them on, without a norm."""
         x, p = x.astype(self.dtype), self.params.layer("")
         state, pieces, start = self.variant.state(len(x)), [], 0
         for end in splits:
             tape = Tape(self.arena, self.dtype)
             pieces.append(self.variant.prefill(p, x[:, start:end], state, tape).copy())
             start = end
-        pieces += [self.variant.step(p, x[:, t].copy(), state)[:, None].copy() for t in range(start, x.shape[1])]
+        memory, (B, T, D) = Memory(self.dtype), x.shape
+        step = self.variant.stepper(p, state, Fold(memory, B, np.ones(D, self.dtype), np.zeros(D, self.dtype), False))
+        both, inner = memory.beside_one(B, D)
+        for t in range(start, T):
+            inner[...] = x[:, t]
+            with np.errstate(over="ignore"):
+                pieces.append(step(both)[:, None].copy())
         return np.concatenate(pieces, 1)
 
 
