@@ -45,7 +45,7 @@ from engine.parameters import Gradients
 _COMMAND = struct.Struct("<cqdd")  # what, step or count, two numbers
 _DONE = b"+"
 _yield = getattr(os, "sched_yield", lambda: None)
-_SPIN = 1e-3  # seconds that a process looks for an answer before it sleeps, from which it would wake up slowly
+_SPIN = 3e-3  # seconds that a process looks for an answer before it sleeps: it would wake up late, and beside another
 _PROGRAM = "from engine.parallel import work; work()"
 _ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
