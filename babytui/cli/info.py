@@ -7,8 +7,6 @@ from typing import Any
 
 from babytui import runs, workspace_choice
 from babytui.cli.output import Output, count, date, loss, seconds, size
-from babytui.finetuning import told
-from babytui.library import locate
 from engine.config import PARAMETERS, Config, effective, remarks
 from engine.config import age as badge
 from engine.errors import BabyError, ConfigError, FormatError
@@ -17,6 +15,8 @@ from store.workspace import Workspace
 
 def run(arguments: Any) -> int:
     """Show what is known about a model, without reading its weights."""
+    from babytui.library import locate
+
     out: Output = arguments.out
     workspace = workspace_choice.choose(arguments.workspace)
     home, guid = locate(arguments.guid, workspace, shipped_if_none=True)
@@ -84,6 +84,8 @@ def _count_weights(home: Workspace, guid: str) -> int | None:
 
 
 def _lines(entry: Any, shown: dict[str, Any], out: Output) -> list[str]:
+    from babytui.finetuning import told
+
     config, report = entry.config, entry.report or {}
     lines = [f"{entry.name}  {entry.guid}" if entry.name else entry.guid]
     pair = f"{config.get('c_attention', '?')} + {config.get('c_network', '?')}, {config.get('c_sequence', '?')}-norm"

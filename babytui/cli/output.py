@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -29,6 +28,8 @@ class Output:
 
     def data(self, value: Any) -> None:
         """One JSON object or list to standard output; on a terminal in ASCII, so that nothing in it is live."""
+        import json
+
         print(json.dumps(value, ensure_ascii=sys.stdout.isatty(), default=str, allow_nan=False), flush=True)
 
     def print(self, text: str = "") -> None:

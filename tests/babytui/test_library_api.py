@@ -12,6 +12,7 @@ import pytest
 import babytui
 from engine import events
 from engine.errors import NotFound, TextError
+from store import model_file
 from store.workspace import Workspace
 
 
@@ -32,6 +33,15 @@ def test_what_a_baby_holds(baby, trained):
         baby.logits("ß")
     with pytest.raises(NotFound, match="Token ids"):
         baby.logits([10_000])
+
+
+def test_a_model_is_parsed_once(trained, monkeypatch):
+    read: list[str] = []
+    once = model_file.read_model
+    monkeypatch.setattr(model_file, "read_model", lambda path, *more: read.append(path.name) or once(path, *more))
+    monkeypatch.setattr(model_file, "read_shapes", lambda path, *_: pytest.fail("its numbers are read anyway"))
+    baby = babytui.load("tiny", workspace=trained[0].root)
+    assert read == [f"model_{baby.guid}.json"]
 
 
 def test_streaming(baby):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from babytui import runs
+
 ROOT = Path(__file__).parents[2]
+SCREENS = ("textual", "rich", "prompt_toolkit", "asyncio")
+ARRAYS = ("numpy", "cupy", "safetensors", "engine.model", "engine.trainer", "babytui.library")
 HEAVY = ("numpy", "textual", "rich", "cupy", "safetensors", "importlib.metadata")
+OTHER = "00000000-0000-4000-8000-000000000000"
 
 
 def python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -45,6 +51,43 @@ def test_info_and_delete_import_no_arrays(tmp_path, trained):
     assert done.returncode == 0 and run.guid in done.stdout and done.stderr.endswith("heavy: []\n")
 
 
+@pytest.mark.parametrize("words", [
+    ["inference", "tiny", "--prompt", "The", "--tokens", "3", "--no-save"], ["estimate", "--input", "nursery"],
+    ["train", "--input", "nursery", "--steps", "1", "--detach", "--preset", "newborn"]])
+def test_verbs_with_arrays_import_no_screens(tmp_path, nest, words):
+    workspace, _ = nest
+    done = python("import sys\n"
+                  "from babytui.__main__ import main\n"
+                  f"code = main([*{words!r}, '--workspace', {str(workspace.root)!r}])\n"
+                  f"print('heavy:', [name for name in {SCREENS!r} if name in sys.modules], file=sys.stderr)\n"
+                  "sys.exit(code)", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("heavy: []\n")
+    for run in runs.all_runs(workspace):
+        run.wait(60)
+
+
+def test_the_training_process_imports_no_screens(tmp_path, nest):
+    workspace, guid = nest
+    plan = {**runs.Run(workspace, guid).plan, "name": "again"}
+    (workspace.runs / OTHER).mkdir()
+    (workspace.runs / OTHER / "plan.json").write_text(json.dumps({**plan, "guid": OTHER}))
+    done = python("import sys\n"
+                  "from babytui.__main__ import main\n"
+                  f"code = main(['worker', {OTHER!r}, '--workspace', {str(workspace.root)!r}])\n"
+                  f"print('heavy:', [name for name in {SCREENS!r} if name in sys.modules], file=sys.stderr)\n"
+                  "sys.exit(code)", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("heavy: []\n")
+
+
+def test_the_app_needs_no_arrays_for_its_first_paint(tmp_path):
+    done = python("import sys\n"
+                  "import babytui.tui.app\n"
+                  f"print([name for name in {ARRAYS!r} if name in sys.modules])", cwd=tmp_path)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_importing_the_library_is_light(tmp_path):
     done = python(f"import babytui, sys; print([n for n in {HEAVY!r} if n in sys.modules], babytui.__version__)",
                   cwd=tmp_path)
@@ -55,7 +98,7 @@ def test_help_needs_not_even_the_engine(tmp_path):
     done = python("import sys\n"
                   "from babytui.__main__ import main\n"
                   "main(['--help'])\n"
-                  "names = ('orjson', 'engine.config', 'store', 'inputs')\n"
+                  "names = ('orjson', 'json', 'engine.config', 'store', 'inputs')\n"
                   "print([n for n in names if n in sys.modules], file=sys.stderr)", cwd=tmp_path)
     assert done.stderr == "[]\n" and "inference" in done.stdout
 
