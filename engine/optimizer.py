@@ -13,7 +13,7 @@ from engine.parameters import Parameters
 
 EPS = 1e-8
 SCRATCH = 5  # buffers that hold what a block's new values are made from
-_BLOCK = 1 << 14  # elements: a block's arrays stay in the cache over all passes
+_BLOCK = 24 << 10  # elements: a block's arrays stay in the cache over all passes
 
 
 def block_size() -> int:
