@@ -1,7 +1,8 @@
 """One BLAS thread to a process, and what BLAS there is.
 
 Training spreads over processes, and generation multiplies small matrices, for which waiting threads cost more than they
-bring: beside a run that uses every core, two threads made generation ten times slower than one.
+bring: beside a run that uses every core, two threads made generation ten times slower than one. Where a second one
+helps, engine/threads.py adds it for a moment.
 """
 
 from __future__ import annotations
@@ -30,21 +31,7 @@ def name() -> str:
 
 def kernel() -> tuple[str, int] | None:
     """The kernels and the number of threads that the loaded OpenBLAS uses; None for any other BLAS. Imports numpy."""
-    import ctypes
+    from engine.threads import openblas
 
-    import numpy as np  # noqa: F401  # loads it
-
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-            libraries = {line.split(maxsplit=5)[-1].strip() for line in maps if "openblas" in line}
-        for path in libraries:
-            library = ctypes.CDLL(path)
-            for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", ""), ("scipy_", "")):
-                core = getattr(library, f"{prefix}openblas_get_corename{suffix}", None)
-                threads = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-                if core is not None and threads is not None:
-                    core.restype = ctypes.c_char_p
-                    return core().decode(), threads()
-    except OSError:
-        pass
-    return None
+    found = openblas()
+    return (found.kernels, found.threads) if found else None

@@ -25,6 +25,7 @@ import numpy as np
 
 from engine.backend import Array, host, xp
 from engine.functional import _A, _C, EPS
+from engine.threads import SPLIT, paced
 
 if TYPE_CHECKING:
     from engine.block import Block
@@ -41,15 +42,17 @@ def copied(weights: int) -> int:
 
 
 class Memory:
-    """Arrays side by side on huge pages, where reading them is a few per cent faster."""
+    """Matrices side by side on huge pages, where reading them is a few per cent faster. shapes: theirs."""
 
     def __init__(self, dtype: Any):
         self.dtype = np.dtype(dtype)
+        self.shapes: set[tuple[int, ...]] = set()
         self._chunk = np.empty(0, self.dtype)
         self._used = 0
 
     def empty(self, *shape: int) -> Array:
         """An uninitialised array, aligned to 64 bytes."""
+        self.shapes.add(shape)
         line = 64 // self.dtype.itemsize
         if self._used + prod(shape) > len(self._chunk):
             self._chunk = np.empty(max(_CHUNK // self.dtype.itemsize, prod(shape) + line), self.dtype)
@@ -75,10 +78,15 @@ class Fold:
         self.memory, self.batch, self.gamma, self.beta, self.centred = memory, batch, gamma, beta, centred
         self._share = np.full(len(gamma), 1 / len(gamma), memory.dtype)
 
-    def reading(self, *weights: Array, bias: Array | None = None) -> Array:
-        """[γ ⊙ W; β·W + b] (D + 1, E) of matrices side by side that read the layer's input."""
-        D = len(self.gamma)
-        out = self.memory.empty(D + 1, sum(weight.shape[1] for weight in weights))
+    def reading(self, *weights: Array, bias: Array | None = None, wider: bool = False) -> Array:
+        """[γ ⊙ W; β·W + b] (D + 1, E) of matrices side by side that read the layer's input.
+
+        wider: a few columns of zeros may follow, if they are what a second thread needs to take part.
+        """
+        D, E = len(self.gamma), sum(weight.shape[1] for weight in weights)
+        least = -(-SPLIT // (D + 1))
+        out = self.memory.empty(D + 1, -(-least // 64) * 64 if wider and 0.9 * least < E < least else E)
+        out[:, E:] = 0
         start = 0
         for weight in weights:
             end = start + weight.shape[1]
@@ -86,7 +94,7 @@ class Fold:
             np.matmul(self.beta, weight, out=out[D, start:end])
             start = end
         if bias is not None:
-            out[D] += bias
+            out[D, :E] += bias
         return out
 
     def writing(self, weight: Array, bias: Array, scale: float = 1.0) -> Array:
@@ -124,12 +132,16 @@ def stepper(model: Model, states: States, batch: int) -> Callable[[np.ndarray, i
     """A function from ids (B,) and their position to logits (B, V) that advances the states, as `Model.step` does: with
     prepared weights, or for a large model and on a GPU with the model's own."""
     if xp._module is np and copied(model.params.flat.nbytes):
-        return Prepared(model, states, batch)
+        step = Prepared(model, states, batch)
+        return paced(step, model.config, step.shapes, model.dtype) if batch == 1 else step
     return lambda ids, position: host(model.step(xp.asarray(ids), states, position))
 
 
 class Prepared:
-    """Logits (B, V) after one more token of each of `batch` replies; advances the states, as `Model.step` does."""
+    """Logits (B, V) after one more token of each of `batch` replies; advances the states, as `Model.step` does.
+
+    shapes: of its matrices.
+    """
 
     def __init__(self, model: Model, states: States, batch: int):
         params, memory, D = model.params, Memory(model.dtype), model.config.n_emb
@@ -139,11 +151,11 @@ class Prepared:
         self._x = np.empty((batch, D), memory.dtype) if self._pre else inner
         last = Fold(memory, batch, params["ln_f_gamma"], params["ln_f_beta"], True)
         self._head = last.reading(params["lm_head_weight"], bias=params["lm_head_bias"])
-        self._tokens, self._places = memory.empty(model.vocab_size, D), memory.empty(model.config.n_ctx, D)
-        self._tokens[...], self._places[...] = params["wte_weight"], params["wpe_weight"]
+        self._tokens, self._places = params["wte_weight"].copy(), params["wpe_weight"].copy()
         if self._pre:
             last.written(self._tokens), last.written(self._places)
         self._last = normaliser(self._x, inner, centred=self._pre)
+        self.shapes = memory.shapes
         self._layers = [layer for block, state in zip(model.blocks, states, strict=True)
                         for layer in self._layers_of(block, state, memory, inner)]
 

@@ -181,7 +181,7 @@ class Mha(Variant):
 
         weights: qkv_weight, and what else reads x: (B, H + 2K + …).
         """
-        weight = fold.reading(*weights)
+        weight = fold.reading(*weights, wider=True)
         weight[:, : self.H] *= self.scale
         B, qkv = fold.batch, fold.empty(weight.shape[1])
         new = qkv[:, self.H : self.H + 2 * self.K].reshape(B, 2, self.k, self.d).swapaxes(0, 1)

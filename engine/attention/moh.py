@@ -98,7 +98,8 @@ class Moh(Mha):
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         qkvg, listen = self._listener(p, state, fold, p["qkv_weight"], p["g_weight"] / self.config.r_temp)
-        gates, shape = qkvg[:, -self.h :], (fold.batch, self.h)
+        start = self.H + 2 * self.K
+        gates, shape = qkvg[:, start : start + self.h], (fold.batch, self.h)
         both, h = fold.hidden(self.d)
         mixed, shares = h[:, None], fold.empty(1, self.h)
         weight, y = fold.writing(p["m_weight"], p["m_bias"]), fold.empty(self.config.n_emb)
