@@ -84,24 +84,45 @@ class Arena:
 
     `empty` hands out an array of which nobody else holds a reference or a view; letting go of it gives it back. After
     one training step every later step finds all its buffers here. CuPy keeps a pool of its own.
+
+    A pass asks for the same buffers in the same order every time: what the last one was given is remembered as a plan,
+    and only where that does not fit is a buffer searched for.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._most = 0  # bytes in use at once, as far as seen
+        self._plan: dict[int, tuple[Sequence[int], Any, tuple[np.ndarray, np.ndarray]]] = {}
+        self._next = 0
+
+    def begin(self) -> None:
+        """A pass begins."""
+        self._next = 0
 
     def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Array:
         """An uninitialised array, aligned to 64 bytes."""
         if xp._module is not np:
             return xp.empty(shape, dtype)
+        number = self._next
+        self._next = number + 1
+        planned = self._plan.get(number)
+        if (planned is not None and planned[0] == shape and planned[1] is dtype
+                and _count(planned[2][0]) == _UNUSED[0] and _count(planned[2][1]) == _UNUSED[1]):
+            return planned[2][0]
+        pair = self._find(shape, dtype)
+        self._plan[number] = shape, dtype, pair
+        return pair[0]
+
+    def _find(self, shape: Sequence[int], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+        """A buffer that nobody uses, and its owner; a new one if there is none."""
         key = (shape, dtype)
         for pair in self._kept.get(key, ()):
             if _count(pair[0]) == _UNUSED[0] and _count(pair[1]) == _UNUSED[1]:
-                return pair[0]
+                return pair
         pair = _aligned(shape, dtype)
         self._trim(pair[1].nbytes)
         self._kept.setdefault(key, []).append(pair)
-        return pair[0]
+        return pair
 
     def _trim(self, more: int) -> None:
         """Let go of the oldest unused buffers when far more is kept than was ever in use: shapes come and go."""
@@ -113,6 +134,7 @@ class Arena:
         for key, pair in unused:
             if total <= 3 * self._most:
                 break
+            self._plan.clear()
             self._kept[key] = [kept for kept in self._kept[key] if kept is not pair]
             if not self._kept[key]:
                 del self._kept[key]

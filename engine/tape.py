@@ -25,6 +25,7 @@ class Tape:
         self.recording = recording
         self.rng = rng
         self._stack: list[Any] = []
+        arena.begin()
 
     def empty(self, *shape: int, dtype: Any = None) -> Array:
         """An uninitialised buffer; letting go of it gives it back."""

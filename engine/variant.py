@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.backend import Arena, Array, xp
 from engine.config import Config
+from engine.functional import over_rows
 from engine.parameters import LayerGradients, Tensor
 from engine.tape import Tape
 
@@ -153,11 +154,13 @@ def linear(x: Array, weight: Array, bias: Array | None, tape: Tape) -> Array:
     """x·W + b for x (..., D), W (D, E): (..., E)."""
     if tape.small(x):
         y = x @ weight
-    else:
-        y = tape.empty(*x.shape[:-1], weight.shape[1])
-        xp.matmul(rows(x), weight, out=rows(y))
+        if bias is not None:
+            y += bias
+        return y
+    y = tape.empty(*x.shape[:-1], weight.shape[1])
+    xp.matmul(rows(x), weight, out=rows(y))
     if bias is not None:
-        y += bias
+        over_rows(xp.add, rows(y), bias, rows(y), tape)
     return y
 
 

@@ -1,27 +1,34 @@
 """Causal softmax attention over heads, shared by the variants that use it.
 
 Shapes: q, o (B, k, g, T, d), q scaled by 1/(√d·τ); k, v (B, k, 1, T, d): k heads of keys, each shared by g heads of
-queries and never repeated; views of any layout whose last axis is contiguous. The query rows are walked in blocks, so
-that keys in the future of a whole block are never touched. Backwards, with P = softmax(S) and o = drop(P)·v,
+queries and never repeated; views of any layout whose last axis is contiguous. Sequences and query rows are walked in
+blocks that stay in the cache, and keys in the future of a whole block are never touched.
 
-    dv = drop(P)ᵀ·do,   dS = P ⊙ (drop(do·vᵀ) - Δ),   Δ = rowsum(do ⊙ o),   dq = dS·k,   dk = dSᵀ·q,
+Of the weights P = E/r, with E = exp(q·kᵀ) and r its row sums, only E is ever made: o = drop(E)·v/r. Backwards, with
+do' = do/r and Δ = rowsum(do' ⊙ o),
 
-where Δ = rowsum(P ⊙ drop(do·vᵀ)) has been taken from the (T, d) side, which spares a pass over (T, T).
+    dv = drop(E)ᵀ·do',   dS = E ⊙ (drop(do'·vᵀ) - Δ),   dq = dS·k,   dk = dSᵀ·q,
+
+where Δ is taken from the (T, d) side, and -Δ is one more column of do', beside a column of ones of v: of all that is
+(T, T), forwards only the exponential and the mask of the diagonal are passes of their own, backwards only the product
+with E. Products with a transposed right factor are slow while matrices are small: kᵀ and vᵀ are copied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
 from engine.backend import Array, xp
-from engine.functional import HAS_VECDOT, constant
+from engine.functional import constant, dots
 from engine.tape import Tape
 
 _ROWS = 64
-_SAFE = 60.0  # exp(±60) and a million times as much are far from the limits of float32
+_BLOCK = 1 << 20  # bytes of the weights of a block
+_SAFE = 1e26  # a row sum between this and its inverse has lost nothing to overflow or underflow of float32
 
 
 @lru_cache(maxsize=64)
@@ -30,68 +37,84 @@ def _future(n: int, dtype: object, module: object) -> Array:
     return xp.triu(xp.full((n, n), -np.inf, dtype), 1)
 
 
-def _blocks(T: int) -> Iterator[tuple[int, int]]:
+def _blocks(q: Array) -> Iterator[tuple[slice, int, int]]:
+    """Blocks of q: which sequences, and from which row to which."""
+    B, k, g, T, _ = q.shape
     rows = T if T <= 2 * _ROWS else _ROWS
-    return ((start, min(start + rows, T)) for start in range(0, T, rows))
+    many = max(1, _BLOCK // (k * g * rows * T * q.itemsize))
+    return ((slice(first, min(first + many, B)), start, min(start + rows, T))
+            for first, start in product(range(0, B, many), range(0, T, rows)))
 
 
-def exponentials(s: Array, q: Array, k: Array, tape: Tape) -> None:
-    """exp(s - row maximum) in place, up to a factor per row. s (…, n, t) holds q·kᵀ and -inf.
+def exponentials(s: Array, total: Array, scores: Callable[[], None]) -> None:
+    """s (…, t) = exp(scores) up to a factor per row, total (…) the row sums. `scores` writes its values to s.
 
-    The shift only guards against overflow. |q_i·k_j| ≤ |q_i||k_j|: while that bound is small, which is the usual case,
-    the two passes for the maximum, the slowest of all, are left out.
+    Shifting a row by its maximum only guards against overflow, and finding it takes two of the slowest passes. So it is
+    tried without: the row sums tell whether that went well, as it nearly always does.
     """
+    ones = constant(s.shape[-1], 1.0, s.dtype)
+    scores()
     if xp._module is np:  # on a GPU the question would cost more than the answer
-        largest = [float(xp.vecdot(x, x).max()) if HAS_VECDOT else float((x * x).sum(-1).max()) for x in (q, k)]
-        if largest[0] * largest[1] < _SAFE**2:
-            xp.exp(s, out=s)
+        with np.errstate(over="ignore"):
+            np.exp(s, out=s)
+            np.matmul(s, ones, out=total)
+        if total.min() > 1 / _SAFE and total.max() < _SAFE:
             return
-    top = tape.empty(*s.shape[:-1])
-    s.max(-1, out=top)
-    s -= top[..., None]
+        scores()
+    s -= s.max(-1)[..., None]
     xp.exp(s, out=s)
+    xp.matmul(s, ones, out=total)
 
 
 def attend(q: Array, k: Array, v: Array, o: Array, tape: Tape, rate: float = 0.0) -> Array:
     """o = drop(softmax(q·kᵀ + causal))·v, written to o."""
-    *heads, T, _ = q.shape
-    for start, end in _blocks(T):
+    B, K, g, T, d = q.shape
+    across = tape.empty(B, K, 1, d, T)
+    across[...] = k.swapaxes(-1, -2)
+    for which, start, end in _blocks(q):
         n = end - start
-        s, total = tape.empty(*heads, n, end), tape.empty(*heads, n)
-        xp.matmul(q[..., start:end, :], k[..., :end, :].swapaxes(-1, -2), out=s)
-        s[..., start:] += _future(n, s.dtype, xp._module)
-        exponentials(s, q[..., start:end, :], k[..., :end, :], tape)
-        xp.matmul(s, constant(end, 1.0, s.dtype), out=total)
-        xp.reciprocal(total, out=total)
-        s *= total[..., None]
-        p = tape.dropout(s, rate, keep=True)
-        xp.matmul(p, v[..., :end, :], out=o[..., start:end, :])
-        tape.save(s)
+        s = tape.empty(which.stop - which.start, K, g, n, end)
+        share, part = tape.empty(*s.shape[:-1]), tape.empty(*s.shape[:-1], d)
+
+        def scores(s: Array = s, which: slice = which, start: int = start, end: int = end) -> None:
+            xp.matmul(q[which, :, :, start:end], across[which, ..., :end], out=s)
+            s[..., start:] += _future(end - start, s.dtype, xp._module)
+
+        exponentials(s, share, scores)
+        xp.reciprocal(share, out=share)
+        xp.matmul(tape.dropout(s, rate, keep=True), v[which, :, :, :end], out=part)
+        xp.multiply(part, share[..., None], out=o[which, :, :, start:end])
+        tape.save(s, share)
     return o
 
 
 def attend_backward(do: Array, q: Array, k: Array, v: Array, o: Array, dq: Array, dk: Array, dv: Array,
                     tape: Tape) -> None:
     """Writes dq, dk, dv, shaped like q, k, v. The views may be parts of one buffer."""
-    *heads, T, d = q.shape
-    scratch, delta = tape.empty(*q.shape), tape.empty(*heads, T)
-    xp.multiply(do, o, out=scratch)
-    xp.matmul(scratch, constant(d, 1.0, scratch.dtype), out=delta)
-    for start, end in reversed(list(_blocks(T))):
-        s = tape.pop()
+    B, K, g, T, d = q.shape
+    across, wide, delta = tape.empty(B, K, 1, d + 1, T), tape.empty(B, K, g, T, d + 1), tape.empty(B, K, g, T)
+    across[..., :d, :], across[..., d, :] = v.swapaxes(-1, -2), 1.0
+    wide[..., :d] = do
+    xp.multiply(dots(do, o, out=delta), -1.0, out=wide[..., d])
+    for which, start, end in reversed(list(_blocks(q))):
+        s, share = tape.pop()
         mask = tape.pop()
-        g, ds = do[..., start:end, :], tape.empty(*heads, end - start, end)
-        xp.matmul(g, v[..., :end, :].swapaxes(-1, -2), out=ds)
+        rows, seen = (which, slice(None), slice(None), slice(start, end)), (which, slice(None), slice(None), slice(end))
+        ds, both = tape.empty(*s.shape), wide[rows]
+        both *= share[..., None]
         p = s
-        if mask is not None:
+        if mask is None:
+            xp.matmul(both, across[which, ..., :end], out=ds)
+        else:
+            xp.matmul(both[..., :d], across[which, ..., :d, :end], out=ds)
             ds *= mask
+            ds += both[..., d:]
             p = mask  # no longer needed as such
             p *= s
-        add_product(p, g, dv[..., :end, :], end == T, tape)
-        ds -= delta[..., start:end, None]
         ds *= s
-        xp.matmul(ds, k[..., :end, :], out=dq[..., start:end, :])
-        add_product(ds, q[..., start:end, :], dk[..., :end, :], end == T, tape)
+        add_product(p, both[..., :d], dv[seen], end == T, tape)
+        xp.matmul(ds, k[seen], out=dq[rows])
+        add_product(ds, q[rows], dk[seen], end == T, tape)
 
 
 def add_product(a: Array, b: Array, out: Array, first: bool, tape: Tape) -> None:

@@ -186,14 +186,18 @@ class Rfa(Mha):
         k, v = kv[..., :d], kv[..., d:]
         B, h, n = q.shape[:3]
         s, total = tape.empty(B, h, n, R, W + R), tape.empty(B, h, n, R)
-        xp.matmul(q, k.swapaxes(-1, -2), out=s)
-        score, slope = dots(s, shares[:, :, :R]), dots(s, slopes[:, :, :R])
-        s += self._constants(s.dtype)[2][:R]
-        s[:, :, 0, :, :W] = -np.inf  # nothing stands before the text
-        s[..., 0] = score
-        s[:, :, 0, :W, 0] = -np.inf  # nothing has left the window
-        exponentials(s, q, k[..., W:, :], tape)  # a memory is an average of keys: no longer than they are
-        xp.matmul(s, constant(W + R, 1.0, s.dtype), out=total)
+        score, slope = tape.empty(B, h, n, R), tape.empty(B, h, n, R)
+
+        def scores() -> None:
+            xp.matmul(q, k.swapaxes(-1, -2), out=s)
+            dots(s, shares[:, :, :R], out=score)
+            dots(s, slopes[:, :, :R], out=slope)
+            s[...] += self._constants(s.dtype)[2][:R]
+            s[:, :, 0, :, :W] = -np.inf  # nothing stands before the text
+            s[..., 0] = score
+            s[:, :, 0, :W, 0] = -np.inf  # nothing has left the window
+
+        exponentials(s, total, scores)
         xp.reciprocal(total, out=total)
         s *= total[..., None]
         a = self._spread(tape.dropout(s, self.config.r_dropout, keep=True), shares, tape)
