@@ -244,12 +244,13 @@ def cross_entropy_backward(scale: float, tape: Tape) -> Array:
 # Embedding ------------------------------------------------------------------------------------------------------------
 
 
-def scatter_rows(ids: Array, dx: Array, size: int) -> Array:
+def scatter_rows(ids: Array, dx: Array, size: int, tape: Tape) -> Array:
     """Σ of the rows of dx (N, D) that share an id: (size, D). Deterministic."""
     if size <= 1024:  # a product with a one-hot matrix beats sorting while the matrix is small
-        hot = xp.zeros((size, len(ids)), dx.dtype)
+        hot, sums = tape.empty(size, len(ids)), tape.empty(size, dx.shape[1])
+        hot.fill(0)
         hot[ids, xp.arange(len(ids))] = 1.0
-        return hot @ dx
+        return xp.matmul(hot, dx, out=sums)
     order = xp.argsort(ids, kind="stable")
     found, starts = xp.unique(ids[order], return_index=True)
     out = xp.zeros((size, dx.shape[1]), dx.dtype)

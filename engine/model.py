@@ -18,7 +18,7 @@ from engine.block import Block
 from engine.config import Config
 from engine.errors import ConfigError, FormatError
 from engine.functional import (
-    constant,
+    column_sums,
     cross_entropy,
     cross_entropy_backward,
     layer_norm,
@@ -202,10 +202,11 @@ class Model:
         for block in reversed(self.blocks[max(0, self._start) :]):
             dx = block.backward(dx, tape, gradients)
         if g.wants("wte_weight"):
-            g.add("wte_weight", scatter_rows(ids.reshape(-1), rows(dx), self.vocab_size))
+            g.add("wte_weight", scatter_rows(ids.reshape(-1), rows(dx), self.vocab_size, tape))
         if g.wants("wpe_weight"):
-            positions = xp.zeros((self.config.n_ctx, D), self.dtype)
-            positions[:T] = (constant(B, 1.0, self.dtype) @ dx.reshape(B, T * D)).reshape(T, D)
+            positions = tape.empty(self.config.n_ctx, D)
+            positions[T:] = 0
+            column_sums(dx.reshape(B, T * D), out=positions[:T].reshape(-1))
             g.add("wpe_weight", positions)
         return dx
 

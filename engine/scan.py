@@ -43,10 +43,9 @@ def average(k: Array, v: Array, tape: Tape) -> tuple[Array, Array, Array]:
     The clip bounds e^k to [2e-9, 5e8], so the plain sums of a million tokens stay far inside float32; a running maximum
     would guard against nothing. Zhai et al., arXiv 2105.14103, without queries and position biases.
     """
-    inside = tape.empty(*k.shape, dtype=bool)
-    xp.less(abs(k), CLIP, out=inside)
+    inside, y = tape.empty(*k.shape, dtype=bool), tape.empty(*k.shape)
+    xp.less(xp.abs(k, out=y), CLIP, out=inside)
     w = xp.exp(xp.clip(k, -CLIP, CLIP, out=k), out=k)
-    y = tape.empty(*k.shape)
     xp.multiply(w, v, out=y)
     a, b = running_sum(y, tape), running_sum(w, tape)
     xp.divide(a, b, out=y)

@@ -10,6 +10,7 @@ from engine import backend
 from engine.backend import Arena, Array, xp
 
 _SMALL = 1 << 13
+_BITS = 1 << 15  # random numbers drawn at a time; even, as two of them make one of the generator's
 
 
 class Tape:
@@ -58,9 +59,12 @@ class Tape:
             return x
         mask = self.empty(*x.shape)
         drop = round(rate * 65536)  # in 1/65536, so that one 16-bit random number decides a value
-        bits = self.rng.integers(0, 65536, x.size, np.uint16).reshape(x.shape)
-        xp.greater_equal(xp.asarray(bits), drop, out=mask, casting="unsafe")
-        mask *= 65536 / (65536 - drop)
+        kept, flat = 65536 / (65536 - drop), mask.reshape(-1)
+        for start in range(0, mask.size, _BITS):
+            part = flat[start : start + _BITS]
+            bits = self.rng.integers(0, 65536, part.size, np.uint16)
+            xp.greater_equal(xp.asarray(bits), drop, out=part, casting="unsafe")
+            part *= kept
         out = self.empty(*x.shape) if keep else x
         xp.multiply(x, mask, out=out)
         self.save(mask)

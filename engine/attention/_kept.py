@@ -1,6 +1,6 @@
 """Attention to keys and values that are kept from earlier tokens, kv (2, B, k, n, d), shared by the variants with them.
 
-Shapes: q, o (B, k, g, …, d): k heads of keys, each shared by g heads of queries, q scaled by 1/(√d·τ).
+Shapes: q, o (B, k, g, …, d): k heads of keys, each shared by g heads of queries.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from engine.functional import softmax
 _LEAST, _MOST = 1e-25, 1e25  # between these a sum of exponentials has lost nothing to the limits of float32
 
 
-def attend_kept(q: Array, kv: Array, o: Array) -> None:
-    """o = softmax(q·kᵀ + causal)·v for the last T tokens of t: q, o (B, k, g, T, d), kv (2, B, k, t, d)."""
+def attend_kept(q: Array, kv: Array, o: Array, scale: float) -> None:
+    """o = softmax(scale·q·kᵀ + causal)·v for the last T tokens of t: q, o (B, k, g, T, d), kv (2, B, k, t, d)."""
     T, t = q.shape[-2], kv.shape[-2]
-    s = xp.matmul(q, kv[0, :, :, None].swapaxes(-1, -2))  # (B, k, g, T, t)
+    s = xp.matmul(q * scale, kv[0, :, :, None].swapaxes(-1, -2))  # (B, k, g, T, t)
     s[..., t - T :] += xp.triu(xp.full((T, T), -np.inf, s.dtype), 1)
     xp.matmul(softmax(s, out=s), kv[1, :, :, None], out=o)
 
 
 def attender(q: Array, kv: Array) -> Callable[[int], tuple[Array, Array]]:
-    """A function of t, the number of keys that one token's q (B, k, g, d) sees: Σ e_i·v_i (B, k, g, d) and Σ e_i
+    """A function of t, the number of keys that one token's scaled q (B, k, g, d) sees: Σ e_i·v_i (B, k, g, d) and Σ e_i
     (B, k, g, 1), both kept, e = exp(q·k) up to a factor per head.
 
     The factor only guards against overflow, and a maximum is slow: it is tried without, and the sums tell whether that

@@ -1,17 +1,18 @@
 """Causal softmax attention over heads, shared by the variants that use it.
 
-Shapes: q, o (B, k, g, T, d), q scaled by 1/(√d·τ); k, v (B, k, 1, T, d): k heads of keys, each shared by g heads of
-queries and never repeated; views of any layout whose last axis is contiguous. Sequences and query rows are walked in
-blocks that stay in the cache, and keys in the future of a whole block are never touched.
+Shapes: q, o (B, k, g, T, d); k, v (B, k, 1, T, d): k heads of keys, each shared by g heads of queries and never
+repeated; views of any layout whose last axis is contiguous. Sequences and query rows are walked in blocks that stay in
+the cache, and keys in the future of a whole block are never touched.
 
-Of the weights P = E/r, with E = exp(q·kᵀ) and r its row sums, only E is ever made: o = drop(E)·v/r. Backwards, with
-do' = do/r and Δ = rowsum(do' ⊙ o),
+Of the weights P = E/r, with E = exp(scale·q·kᵀ) and r its row sums, only E is ever made: o = drop(E)·v/r. Backwards,
+with do' = do/r and Δ = rowsum(do' ⊙ o),
 
-    dv = drop(E)ᵀ·do',   dS = E ⊙ (drop(do'·vᵀ) - Δ),   dq = dS·k,   dk = dSᵀ·q,
+    dv = drop(E)ᵀ·do',   dS = scale·E ⊙ (drop(do'·vᵀ) - Δ),   dq = dS·k,   dk = dSᵀ·q,
 
 where Δ is taken from the (T, d) side, and -Δ is one more column of do', beside a column of ones of v: of all that is
 (T, T), forwards only the exponential and the mask of the diagonal are passes of their own, backwards only the product
-with E. Products with a transposed right factor are slow while matrices are small: kᵀ and vᵀ are copied.
+with E. Products with a transposed right factor are slow while matrices are small: kᵀ and vᵀ are copied, and on that way
+multiplied by the scale.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ def exponentials(s: Array, total: Array, scores: Callable[[], None]) -> None:
     xp.matmul(s, ones, out=total)
 
 
-def attend(q: Array, k: Array, v: Array, o: Array, tape: Tape, rate: float = 0.0) -> Array:
-    """o = drop(softmax(q·kᵀ + causal))·v, written to o."""
+def attend(q: Array, k: Array, v: Array, o: Array, scale: float, tape: Tape, rate: float = 0.0) -> Array:
+    """o = drop(softmax(scale·q·kᵀ + causal))·v, written to o."""
     B, K, g, T, d = q.shape
     across = tape.empty(B, K, 1, d, T)
-    across[...] = k.swapaxes(-1, -2)
+    xp.multiply(k.swapaxes(-1, -2), scale, out=across)
     for which, start, end in _blocks(q):
         n = end - start
         s = tape.empty(which.stop - which.start, K, g, n, end)
@@ -88,12 +89,13 @@ def attend(q: Array, k: Array, v: Array, o: Array, tape: Tape, rate: float = 0.0
     return o
 
 
-def attend_backward(do: Array, q: Array, k: Array, v: Array, o: Array, dq: Array, dk: Array, dv: Array,
+def attend_backward(do: Array, q: Array, k: Array, v: Array, o: Array, dq: Array, dk: Array, dv: Array, scale: float,
                     tape: Tape) -> None:
     """Writes dq, dk, dv, shaped like q, k, v. The views may be parts of one buffer."""
     B, K, g, T, d = q.shape
     across, wide, delta = tape.empty(B, K, 1, d + 1, T), tape.empty(B, K, g, T, d + 1), tape.empty(B, K, g, T)
-    across[..., :d, :], across[..., d, :] = v.swapaxes(-1, -2), 1.0
+    xp.multiply(v.swapaxes(-1, -2), scale, out=across[..., :d, :])
+    across[..., d, :] = scale
     wide[..., :d] = do
     xp.multiply(dots(do, o, out=delta), -1.0, out=wide[..., d])
     for which, start, end in reversed(list(_blocks(q))):
@@ -108,7 +110,7 @@ def attend_backward(do: Array, q: Array, k: Array, v: Array, o: Array, dq: Array
         else:
             xp.matmul(both[..., :d], across[which, ..., :d, :end], out=ds)
             ds *= mask
-            ds += both[..., d:]
+            ds += scale * both[..., d:]
             p = mask  # no longer needed as such
             p *= s
         ds *= s
@@ -125,7 +127,7 @@ def add_product(a: Array, b: Array, out: Array, first: bool, tape: Tape) -> None
     part = tape.empty(*a.shape[:3], a.shape[-1], b.shape[-1])
     xp.matmul(a.swapaxes(-1, -2), b, out=part)
     if a.shape[2] > 1:
-        part = part.sum(2, keepdims=True)
+        part = xp.sum(part, 2, keepdims=True, out=tape.empty(*part.shape[:2], 1, *part.shape[3:]))
     if first:
         out[...] = part
     else:

@@ -89,23 +89,17 @@ class Mha(Variant):
         """(B, T, H) as (B, k, g, T, d), a view."""
         return o.reshape(*o.shape[:2], self.k, self.g, self.d).transpose(0, 2, 3, 1, 4)
 
-    def _project(self, p: Weights, x: Array, tape: Tape) -> Array:
-        qkv = linear(x, p["qkv_weight"], None, tape)  # (B, T, H + 2K)
-        qkv[..., : self.H] *= self.scale
-        return qkv
-
     def _attend(self, p: Weights, qkv: Array, o: Array, tape: Tape) -> None:
         """Fills o (B, T, H), head beside head."""
-        attend(*self._heads(qkv), self._by_head(o), tape, self.config.r_dropout)
+        attend(*self._heads(qkv), self._by_head(o), self.scale, tape, self.config.r_dropout)
 
     def _attend_backward(self, p: Weights, do: Array, qkv: Array, o: Array, tape: Tape, g: LayerGradients) -> Array:
         """The gradient of qkv, from that of o (B, T, H)."""
         dqkv = tape.empty(*qkv.shape)
-        attend_backward(self._by_head(do), *self._heads(qkv), self._by_head(o), *self._heads(dqkv), tape)
+        attend_backward(self._by_head(do), *self._heads(qkv), self._by_head(o), *self._heads(dqkv), self.scale, tape)
         return dqkv
 
     def _project_backward(self, p: Weights, x: Array, dqkv: Array, tape: Tape, g: LayerGradients) -> Array:
-        dqkv[..., : self.H] *= self.scale
         g.product("qkv_weight", rows(x), rows(dqkv))
         return linear(dqkv, p["qkv_weight"].T, None, tape)
 
@@ -117,7 +111,7 @@ class Mha(Variant):
         return tape.dropout(y, self.config.r_dropout)
 
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
-        return self._mix(p, x, self._project(p, x, tape), tape)
+        return self._mix(p, x, linear(x, p["qkv_weight"], None, tape), tape)  # (B, T, H + 2K)
 
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
         dy = tape.dropout_backward(dy)
@@ -132,7 +126,7 @@ class Mha(Variant):
 
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
         B, T, _ = x.shape
-        qkv, o = self._project(p, x, tape), tape.empty(B, T, self.H)
+        qkv, o = linear(x, p["qkv_weight"], None, tape), tape.empty(B, T, self.H)
         if state.position:
             self._attend_more(p, qkv, o, state)
         else:
@@ -146,7 +140,7 @@ class Mha(Variant):
         start, end = state.position, state.position + q.shape[-2]
         state.kv[0, :, :, start:end], state.kv[1, :, :, start:end] = k[:, :, 0], v[:, :, 0]
         state.position = end
-        attend_kept(q, state.kv[..., :end, :], self._by_head(o))
+        attend_kept(q, state.kv[..., :end, :], self._by_head(o), self.scale)
 
     def _fill(self, p: Weights, qkv: Array, state: State, tape: Tape) -> None:
         """Bring the first tokens into the state."""

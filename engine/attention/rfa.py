@@ -26,7 +26,7 @@ from engine.attention._softmax import exponentials
 from engine.attention.mha import Mha
 from engine.backend import Array, xp
 from engine.config import Config
-from engine.functional import constant, dots
+from engine.functional import dots
 from engine.parameters import LayerGradients, Tensor
 from engine.tape import Tape
 from engine.variant import State, Weights
@@ -120,7 +120,7 @@ class Rfa(Mha):
         out = tape.empty(B, h, n, W + R, 2 * d)
         out[..., W:, :d], out[..., W:, d:] = k, v
         out[:, :, 0, :W], out[:, :, 1:, 0] = 0, 0
-        out[:, :, 1:, 1:W] = out[:, :, :-1, R + 1 :]
+        out[:, :, 1:, 1:W, :d], out[:, :, 1:, 1:W, d:] = k[:, :, :-1, R + 1 - W :], v[:, :, :-1, R + 1 - W :]
         if n > 1:  # each block hands its memory on
             came = xp.matmul(shares[:, :, R:, 1 : R + 1], out[:, :, :-1, 1 : R + 1])[:, :, :, 0]  # (B, h, n - 1, 2d)
             out[:, :, 1:, 0] = carried(came, shares[:, 0, R, 0])
@@ -180,6 +180,7 @@ class Rfa(Mha):
             super()._attend(p, qkv, o, tape)
             return
         q0, k0, v0 = (x[:, :, 0] for x in self._heads(qkv))
+        q0 *= self.scale
         W, R, d, T = self.W, self.R, self.d, q0.shape[2]
         shares, slopes = self._shares(p, q0.dtype)
         q, kv = self._blocked(q0, tape), self._extended(k0, v0, shares, tape)
@@ -236,7 +237,7 @@ class Rfa(Mha):
         dl += (slope * ds[..., 0]).sum((0, 2, 3))
         ds = self._spread(ds, shares, tape)
         xp.matmul(ds, kv[..., :d], out=part)
-        dq[...] = part.reshape(*part.shape[:2], -1, d)[:, :, : dq.shape[2]]
+        xp.multiply(part.reshape(*part.shape[:2], -1, d)[:, :, : dq.shape[2]], self.scale, out=dq)
         xp.matmul(ds.swapaxes(-1, -2), q, out=dkv[..., :d])
         xp.matmul(a.swapaxes(-1, -2), do, out=dkv[..., d:])
         g.add("memory_decay", dl + self._extended_backward(dkv, kv, dk, dv, shares, slopes, tape))
@@ -270,7 +271,8 @@ class Rfa(Mha):
         keep, heads = self._keeper(p, state), self._by_head(o)
         for t in range(q.shape[-2]):
             seen = keep(xp.stack([k[:, :, 0, t], v[:, :, 0, t]]))
-            attend_kept(q[..., t : t + 1, :], state.kv[..., :seen, :], heads[..., t : t + 1, :])
+            attend_kept(q[..., t : t + 1, :], state.kv[..., :seen, :], heads[..., t : t + 1, :],
+                        self.scale)
 
     def _fill(self, p: Weights, qkv: Array, state: State, tape: Tape) -> None:
         _, k, v = self._heads(qkv)

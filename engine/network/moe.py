@@ -87,7 +87,7 @@ class Moe(Pointwise):
         gated = tape.empty(N, self.E * self.F)
         xp.multiply(a.reshape(N, self.E, self.F), gates[:, :, None], out=gated.reshape(N, self.E, self.F))
         y = linear(gated, p["dn_weight"], None, tape)
-        y += gates @ p["dn_bias"]
+        y += linear(gates, p["dn_bias"], None, tape)
         tape.save(x, gates, a, gated)
         return tape.dropout(y, self.config.r_dropout).reshape(x.shape)
 
@@ -100,7 +100,7 @@ class Moe(Pointwise):
         g.product("dn_bias", gates, dy)
         da = linear(dy, p["dn_weight"].T, None, tape)  # (N, E·F), not gated yet
         dgates = xp.matmul(da.reshape(N, self.E, 1, self.F), a.reshape(N, self.E, self.F, 1)).reshape(N, self.E)
-        dgates += dy @ p["dn_bias"].T
+        dgates += linear(dy, p["dn_bias"].T, None, tape)
         da.reshape(by_expert)[...] *= gates[:, :, None]
         du = gelu_backward(da, tape)
         g.product("up_weight", rows(x), du)
@@ -108,7 +108,7 @@ class Moe(Pointwise):
         dgates = softmax_backward(dgates, gates)
         g.product("g_weight", rows(x), dgates)
         dx = linear(du, p["up_weight"].T, None, tape)
-        dx += dgates @ p["g_weight"].T
+        dx += linear(dgates, p["g_weight"].T, None, tape)
         return dx.reshape(x.shape)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:

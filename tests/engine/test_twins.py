@@ -81,7 +81,7 @@ def test_scatter_rows(size):
     expected = np.zeros((size, 3))
     for token, row in zip(ids, dx, strict=True):
         expected[token] += row
-    np.testing.assert_allclose(scatter_rows(ids, dx, size), expected, **CLOSE)
+    np.testing.assert_allclose(scatter_rows(ids, dx, size, tape()), expected, **CLOSE)
 
 
 @both_ways
