@@ -56,23 +56,30 @@ class Gln(Pointwise):
         return tokens * config.n_emb * (3 + bool(config.r_dropout))
 
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
-        cg = linear(rows(x), p["cg_weight"], p["cg_bias"], tape)  # (N, 2D)
+        flat, weight, bias = rows(x), p["cg_weight"], p["cg_bias"]
         D = x.shape[-1]
-        sigmoid(cg[:, D:], out=cg[:, D:])
-        y = tape.empty(len(cg), D)
-        xp.multiply(cg[:, :D], cg[:, D:], out=y)
-        tape.save(x, cg)
+        if tape.small(flat):
+            cg = linear(flat, weight, bias, tape)
+            y = sigmoid(cg[:, D:])
+            y *= cg[:, :D]
+            return tape.dropout(y, self.config.r_dropout).reshape(x.shape)
+        c, z = linear(flat, weight[:, :D], bias[:D], tape), linear(flat, weight[:, D:], bias[D:], tape)  # (N, D) each
+        y = tape.empty(*c.shape)
+        sigmoid(z, out=z)
+        xp.multiply(c, z, out=y)
+        if tape.recording:  # in place of c, y's slope with regard to the gate: c·σ(1 - σ)
+            xp.subtract(1.0, z, out=c)
+            c *= y
+        tape.save(x, c, z)
         return tape.dropout(y, self.config.r_dropout).reshape(x.shape)
 
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
         dy = tape.dropout_backward(rows(dy))
-        x, cg = tape.pop()
-        D = x.shape[-1]
-        dcg = tape.empty(*cg.shape)
-        xp.multiply(dy, cg[:, D:], out=dcg[:, :D])
-        slope = xp.subtract(1.0, cg[:, D:], out=dcg[:, D:])  # dσ = σ(1 - σ)
-        slope *= cg[:, :D]
-        slope *= dcg[:, :D]
+        x, slope, gate = tape.pop()
+        N, D = gate.shape
+        dcg = tape.empty(N, 2 * D)
+        xp.multiply(dy, gate, out=dcg[:, :D])
+        xp.multiply(dy, slope, out=dcg[:, D:])
         g.product("cg_weight", rows(x), dcg)
         g.rows("cg_bias", dcg)
         return linear(dcg, p["cg_weight"].T, None, tape).reshape(x.shape)

@@ -56,7 +56,9 @@ class Nft(Averaging):
         h = tape.empty(*s.shape)
         xp.multiply(gate, s, out=h)
         y = linear(h, p["c_weight"], p["c_bias"], tape)
-        tape.save(x, gate, s, h)
+        slope = xp.subtract(1.0, gate, out=tape.empty(*h.shape))  # h's with regard to the query: s·σ(1 - σ)
+        slope *= h
+        tape.save(x, gate, slope, h)
         return tape.dropout(y, self.config.r_dropout)
 
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
@@ -66,14 +68,11 @@ class Nft(Averaging):
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
         B, T, D = dy.shape
         dy = tape.dropout_backward(dy)
-        x, gate, s, h = tape.pop()
+        x, gate, slope, h = tape.pop()
         g.product("c_weight", rows(h), rows(dy))
         g.rows("c_bias", rows(dy))
         dh, dqkv = linear(dy, p["c_weight"].T, None, tape), tape.empty(B, T, 3 * D)
-        dq = xp.subtract(1.0, gate, out=dqkv[..., :D])  # dσ = σ(1 - σ)
-        dq *= gate
-        dq *= s
-        dq *= dh
+        xp.multiply(dh, slope, out=dqkv[..., :D])
         dh *= gate
         dqkv[..., D : 2 * D], dqkv[..., 2 * D :] = average_backward(tape.dropout_backward(dh), tape)
         g.product("qkv_weight", rows(x), rows(dqkv))

@@ -12,7 +12,7 @@ import numpy as np
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
-from engine.functional import sigmoid
+from engine.functional import blocks, over_rows, sigmoid
 from engine.parameters import LayerGradients, Tensor, columns, stretches
 from engine.prepared import Fold, Step
 from engine.tape import Tape
@@ -37,34 +37,45 @@ class Swi(Pointwise):
 
     @classmethod
     def saved(cls, config: Config, tokens: int) -> int:
-        return 21 * tokens * config.n_emb
+        return 13 * tokens * config.n_emb
 
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
-        wide = linear(rows(x), p["wide_weight"], p["wide_bias"], tape)  # (N, 8D)
-        N, F = len(wide), wide.shape[1] // 2
-        up, gate = wide[:, :F], wide[:, F:]
-        s, swish, h = tape.empty(N, F), tape.empty(N, F), tape.empty(N, F)
-        sigmoid(gate, out=s)
-        xp.multiply(gate, s, out=swish)
-        xp.multiply(up, swish, out=h)
-        y = linear(h, p["c_proj_dn_weight"], p["c_proj_dn_bias"], tape)
-        tape.save(x, wide, s, swish, h)
-        return y.reshape(x.shape)
+        flat, weight, bias = rows(x), p["wide_weight"], p["wide_bias"]
+        F = weight.shape[1] // 2
+        if tape.small(flat):
+            wide = linear(flat, weight, bias, tape)
+            h = sigmoid(wide[:, F:])
+            h *= wide[:, F:]
+            h *= wide[:, :F]
+            return linear(h, p["c_proj_dn_weight"], p["c_proj_dn_bias"], tape).reshape(x.shape)
+        up, gate = linear(flat, weight[:, :F], None, tape), linear(flat, weight[:, F:], None, tape)  # (N, 4D) each
+        h = tape.empty(*up.shape)
+        for part in blocks(up):
+            u, z = up[part], gate[part]
+            over_rows(xp.add, u, bias[:F], u, tape)
+            over_rows(xp.add, z, bias[F:], z, tape)
+            s, swish = tape.empty(*z.shape), tape.empty(*z.shape)
+            sigmoid(z, out=s)
+            xp.multiply(z, s, out=swish)
+            xp.multiply(u, swish, out=h[part])
+            if tape.recording:  # in place of u and z, dh/du = swish and dh/dz = u·(σ + swish·(1 - σ))
+                xp.subtract(1.0, s, out=z)
+                z *= swish
+                z += s
+                z *= u
+                u[...] = swish
+        tape.save(x, up, gate, h)
+        return linear(h, p["c_proj_dn_weight"], p["c_proj_dn_bias"], tape).reshape(x.shape)
 
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
         dy = rows(dy)
-        x, wide, s, swish, h = tape.pop()
-        F = wide.shape[1] // 2
+        x, to_up, to_gate, h = tape.pop()
+        N, F = h.shape
         g.product("c_proj_dn_weight", h, dy)
         g.rows("c_proj_dn_bias", dy)
-        dh, dwide = linear(dy, p["c_proj_dn_weight"].T, None, tape), tape.empty(*wide.shape)
-        xp.multiply(dh, swish, out=dwide[:, :F])
-        dh *= wide[:, :F]
-        # swish' = σ + swish·(1 - σ)
-        slope = xp.subtract(1.0, s, out=dwide[:, F:])
-        slope *= swish
-        slope += s
-        slope *= dh
+        dh, dwide = linear(dy, p["c_proj_dn_weight"].T, None, tape), tape.empty(N, 2 * F)
+        xp.multiply(dh, to_up, out=dwide[:, :F])
+        xp.multiply(dh, to_gate, out=dwide[:, F:])
         g.product("wide_weight", rows(x), dwide)
         g.rows("wide_bias", dwide)
         return linear(dwide, p["wide_weight"].T, None, tape).reshape(x.shape)
