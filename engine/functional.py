@@ -45,27 +45,6 @@ def column_sums(x: Array, out: Array | None = None) -> Array:
     return xp.matmul(constant(len(x), 1.0, x.dtype), x, out=out)
 
 
-_LONG = 1 << 13  # elements: NumPy's ufuncs copy a broadcast operand into a buffer of this size, unless it is longer
-
-
-@lru_cache(maxsize=256)
-def _repeats(N: int, D: int) -> int:
-    """How often a row of D elements is written out, so that it need not be copied again and again over N rows."""
-    return next((times for times in range(1, N // 2 + 1) if N % times == 0 and times * D >= _LONG), 1)
-
-
-def over_rows(operation: Any, x: Array, row: Array, out: Array, tape: Tape) -> Array:
-    """out = operation(x, row) for every row of x (N, D), of which x and out are contiguous. row: (D,)."""
-    N, D = x.shape
-    times = _repeats(N, D) if xp._module is np else 1
-    if times == 1:
-        return operation(x, row, out=out)
-    tile = tape.empty(times, D)
-    tile[...] = row
-    operation(x.reshape(-1, times * D), tile.reshape(-1), out=out.reshape(-1, times * D))
-    return out
-
-
 # Layer norm (arXiv 1607.06450) -------------------------------------------------------------------------------------
 
 
@@ -98,8 +77,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, tape: Tape) -> Array:
     xp.sqrt(scale, out=scale)
     xp.reciprocal(scale, out=scale)
     xhat *= scale[:, None]
-    over_rows(xp.multiply, xhat, gamma, y, tape)
-    over_rows(xp.add, y, beta, y, tape)
+    xp.multiply(xhat, gamma, out=y)
+    y += beta
     tape.save(xhat, scale)
     return y
 
@@ -115,7 +94,7 @@ def layer_norm_backward(dy: Array, gamma: Array, tape: Tape) -> tuple[Array, Arr
     xp.multiply(gamma, 1 / D, out=share)
     xp.matmul(dy, share, out=m1)
     xp.matmul(product, share, out=m2)
-    over_rows(xp.multiply, dy, gamma, dx, tape)
+    xp.multiply(dy, gamma, out=dx)
     dx -= m1[:, None]
     xp.multiply(xhat, m2[:, None], out=product)
     dx -= product
@@ -139,15 +118,13 @@ def dots(x: Array, y: Array, out: Array | None = None) -> Array:
 # GELU (arXiv 1606.08415), tanh form -----------------------------------------------------------------------------------
 
 
-def gelu(u: Array, bias: Array | None, tape: Tape) -> Array:
-    """y = (u + bias) · h, h(u) = ½(1 + tanh(√(2/π)(u + 0.044715 u³))) = σ(2√(2/π)(u + …)). u: (N, F), overwritten.
+def gelu(u: Array, tape: Tape) -> Array:
+    """y = u · h with h = ½(1 + tanh(√(2/π)(u + 0.044715 u³))) = σ(2√(2/π)(u + …)). u: (N, F), overwritten.
 
     When the tape records, dy/du = h + 2u · h(1 - h) · √(2/π)(1 + 3 · 0.044715 u²) is computed while u is in the cache
     and saved in u's place, so that the backward pass is one product.
     """
     if tape.small(u):
-        if bias is not None:
-            u += bias
         t = u * u
         t *= _A * _C
         t += _C
@@ -160,8 +137,6 @@ def gelu(u: Array, bias: Array | None, tape: Tape) -> Array:
     y = tape.empty(*u.shape)
     for rows in blocks(u):
         x, h = u[rows], y[rows]
-        if bias is not None:
-            over_rows(xp.add, x, bias, x, tape)
         w, t = tape.empty(*x.shape), tape.empty(*x.shape)
         xp.multiply(x, x, out=w)
         xp.multiply(w, _A * _C, out=t)

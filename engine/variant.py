@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.backend import Arena, Array, xp
 from engine.config import Config
-from engine.functional import over_rows
 from engine.parameters import LayerGradients, Tensor
 from engine.tape import Tape
 
@@ -154,13 +153,11 @@ def linear(x: Array, weight: Array, bias: Array | None, tape: Tape) -> Array:
     """x·W + b for x (..., D), W (D, E): (..., E)."""
     if tape.small(x):
         y = x @ weight
-        if bias is not None:
-            y += bias
-        return y
-    y = tape.empty(*x.shape[:-1], weight.shape[1])
-    xp.matmul(rows(x), weight, out=rows(y))
+    else:
+        y = tape.empty(*x.shape[:-1], weight.shape[1])
+        xp.matmul(rows(x), weight, out=rows(y))
     if bias is not None:
-        over_rows(xp.add, rows(y), bias, rows(y), tape)
+        y += bias
     return y
 
 

@@ -41,8 +41,8 @@ class Mlp(Pointwise):
         return tokens * config.n_emb * (10 if config.r_dropout else 9)
 
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
-        u = linear(rows(x), p["proj_up_weight"], None, tape)  # (N, 4D)
-        a = gelu(u, p["proj_up_bias"], tape)
+        u = linear(rows(x), p["proj_up_weight"], p["proj_up_bias"], tape)  # (N, 4D)
+        a = gelu(u, tape)
         y = linear(a, p["proj_dn_weight"], p["proj_dn_bias"], tape)
         tape.save(x, a)
         return tape.dropout(y, self.config.r_dropout).reshape(x.shape)

@@ -83,7 +83,7 @@ class Moe(Pointwise):
         N = len(flat)
         gates = linear(flat, p["g_weight"], None, tape)  # (N, E)
         softmax(gates, out=gates)
-        a = gelu(linear(flat, p["up_weight"], None, tape), p["up_bias"], tape)  # (N, E·F)
+        a = gelu(linear(flat, p["up_weight"], p["up_bias"], tape), tape)  # (N, E·F)
         gated = tape.empty(N, self.E * self.F)
         xp.multiply(a.reshape(N, self.E, self.F), gates[:, :, None], out=gated.reshape(N, self.E, self.F))
         y = linear(gated, p["dn_weight"], None, tape)

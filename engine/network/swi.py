@@ -12,7 +12,7 @@ import numpy as np
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
-from engine.functional import blocks, over_rows, sigmoid
+from engine.functional import blocks, sigmoid
 from engine.parameters import LayerGradients, Tensor, columns, stretches
 from engine.prepared import Fold, Step
 from engine.tape import Tape
@@ -48,12 +48,10 @@ class Swi(Pointwise):
             h *= wide[:, F:]
             h *= wide[:, :F]
             return linear(h, p["c_proj_dn_weight"], p["c_proj_dn_bias"], tape).reshape(x.shape)
-        up, gate = linear(flat, weight[:, :F], None, tape), linear(flat, weight[:, F:], None, tape)  # (N, 4D) each
+        up, gate = (linear(flat, weight[:, half], bias[half], tape) for half in (slice(F), slice(F, 2 * F)))  # (N, 4D)
         h = tape.empty(*up.shape)
         for part in blocks(up):
             u, z = up[part], gate[part]
-            over_rows(xp.add, u, bias[:F], u, tape)
-            over_rows(xp.add, z, bias[F:], z, tape)
             s, swish = tape.empty(*z.shape), tape.empty(*z.shape)
             sigmoid(z, out=s)
             xp.multiply(z, s, out=swish)
