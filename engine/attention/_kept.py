@@ -24,7 +24,7 @@ def attend_kept(q: Array, kv: Array, o: Array, scale: float) -> None:
 
 
 def attender(q: Array, kv: Array) -> Callable[[int], tuple[Array, Array]]:
-    """A function of t, the number of keys that one token's scaled q (B, k, g, d) sees: Σ e_i·v_i (B, k, g, d) and Σ e_i
+    """A function of t, how many keys one token's scaled q (B, k, g, d) sees: Σ e_i·v_i, shaped like q, and Σ e_i
     (B, k, g, 1), both kept, e = exp(q·k) up to a factor per head.
 
     The factor only guards against overflow, and a maximum is slow: it is tried without, and the sums tell whether that

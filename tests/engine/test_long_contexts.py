@@ -29,8 +29,8 @@ def test_attention_of_long_sequences_and_its_gradient(T, sharpness):
     k *= sharpness
     o, dq, dk, dv = (np.full((B, h, T, d), np.nan) for _ in range(4))
     recording = Tape(Arena(), np.float64, recording=True)
-    attend(*(x[:, :, None] for x in (q, k, v, o)), recording)
-    attend_backward(*(x[:, :, None] for x in (do, q, k, v, o, dq, dk, dv)), recording)
+    attend(*(x[:, :, None] for x in (q, k, v, o)), 1.0, recording)
+    attend_backward(*(x[:, :, None] for x in (do, q, k, v, o, dq, dk, dv)), 1.0, recording)
     assert len(recording) == 0
     for b in range(B):
         for j in range(h):
@@ -46,7 +46,7 @@ def test_attention_to_equals_is_an_average_whatever_the_score(score):
     q, k = np.zeros((2, 1, 1, T, d), np.float32)
     q[..., 0], k[..., 0] = np.sqrt(abs(score)), np.sign(score) * np.sqrt(abs(score))
     v, o = numbers(1, 1, T, d).astype(np.float32), np.zeros((1, 1, T, d), np.float32)
-    attend(*(x[:, :, None] for x in (q, k, v, o)), Tape(Arena(), np.float32))
+    attend(*(x[:, :, None] for x in (q, k, v, o)), 1.0, Tape(Arena(), np.float32))
     averages = np.cumsum(v[0, 0].astype(float), 0) / np.arange(1, T + 1)[:, None]
     np.testing.assert_allclose(o[0, 0], averages, atol=1e-5)
 
@@ -61,7 +61,7 @@ def test_attention_to_one_among_many():
             k[..., 0] = -np.sqrt(score)
             k[0, 0, place, 0] = np.sqrt(score)
             v, o = numbers(1, 1, T, d).astype(np.float32), np.zeros((1, 1, T, d), np.float32)
-            attend(*(x[:, :, None] for x in (q, k, v, o)), Tape(Arena(), np.float32))
+            attend(*(x[:, :, None] for x in (q, k, v, o)), 1.0, Tape(Arena(), np.float32))
             expected = twins.attention_backward(o[0, 0], *(x[0, 0].astype(float) for x in (q, k, v)))[0]
             np.testing.assert_allclose(o[0, 0], expected, atol=1e-5)
 
