@@ -43,8 +43,8 @@ class AdamW:
     moments: flat m and v of params.trained numbers, updated in place; fresh ones when None. scratch: (SCRATCH, n), for
     blocks of up to n; own ones when None.
 
-    A block is updated in two halves. `prepare` changes nothing but the scratch; `commit` reads nothing that it changes.
-    So each can be repeated when it was broken off, even by another process.
+    An update begins with `begin`. Then each block is updated in two halves: `prepare` changes nothing but the scratch,
+    and `commit` reads nothing that it changes. So each can be repeated when it was broken off, by another process too.
     """
 
     def __init__(self, params: Parameters, decay: float, betas: tuple[float, float] = (0.9, 0.99),
@@ -59,52 +59,65 @@ class AdamW:
             size = min(block_size(), max(params.trained, 1))
             scratch = backend.zeros(SCRATCH * size, params.dtype).reshape(SCRATCH, size)
         self.m, self.v = moments
-        self._scratch = scratch
-        self._ratio = backend.zeros(scratch.shape[1], params.dtype)
-        self._ahead = backend.zeros(scratch.shape[1] if nesterov else 0, params.dtype)
+        self._scratch = [*scratch, *(backend.zeros(scratch.shape[1], params.dtype) for _ in range(1 + nesterov))]
+        self._b1, self._b2 = self._number(betas[0]), self._number(betas[1])
+
+    def _number(self, value: float) -> Array:
+        """A number that need not be converted again for every block."""
+        return xp.asarray(value, self.params.dtype)
 
     def step(self, weights: Array, gradient: Array, rate: float, scale: float, updates: int) -> None:
         """Update number `updates` (from 1) of `weights` in place, both flat; the gradient is multiplied by `scale`."""
+        self.begin(rate, scale, updates)
         for here in blocks(self.params.trained):
-            self.prepare(weights, gradient, rate, scale, here)
-            self.commit(weights, rate, updates, here)
+            self.prepare(weights, gradient, here)
+            self.commit(weights, here)
 
-    def prepare(self, weights: Array, gradient: Array, rate: float, scale: float, here: slice) -> None:
-        """First half of a block's update: the two terms of m, the two of v, and the decayed weights."""
-        b1, b2 = self.betas
-        g, m, v, p = gradient[here], self.m[here], self.v[here], weights[here]
-        old_m, new_m, old_v, new_v, kept = self._scratch[:, : len(g)]
-        xp.multiply(m, b1, out=old_m)
-        xp.multiply(g, (1 - b1) * scale, out=new_m)
-        xp.multiply(v, b2, out=old_v)
-        xp.multiply(g, scale * sqrt(1 - b2), out=new_v)
-        xp.multiply(new_v, new_v, out=new_v)
-        decayed = max(0, min(self.params.decayed - here.start, len(g))) if self.decay else 0
-        if self.params.mask is None:
-            xp.multiply(p[:decayed], 1 - rate * self.decay, out=kept[:decayed])
-        else:  # what is held does not decay
-            xp.multiply(self.params.mask[here][:decayed], -rate * self.decay, out=kept[:decayed])
-            kept[:decayed] += 1
-            kept[:decayed] *= p[:decayed]
-        kept[decayed:] = p[decayed:]
-
-    def commit(self, weights: Array, rate: float, updates: int, here: slice) -> None:
-        """Second half: the new moments and weights of the block that was prepared last."""
+    def begin(self, rate: float, scale: float, updates: int) -> None:
+        """Work out what is the same for all blocks."""
         b1, b2 = self.betas
         unbias1, unbias2 = 1 - b1 ** (updates + self.nesterov), 1 - b2**updates
+        self._share1, self._share2 = self._number((1 - b1) * scale), self._number(scale * sqrt(1 - b2))
+        self._kept = self._number(1 - rate * self.decay)
+        self._size, self._eps = self._number(rate * sqrt(unbias2) / unbias1), self._number(EPS * sqrt(unbias2))
+
+    def prepare(self, weights: Array, gradient: Array, here: slice) -> None:
+        """First half of a block's update: the two terms of m, the two of v, and the decayed weights."""
+        g, m, v, p = gradient[here], self.m[here], self.v[here], weights[here]
+        old_m, new_m, old_v, new_v, kept, *_ = self._buffers(len(g))
+        xp.multiply(m, self._b1, out=old_m)
+        xp.multiply(g, self._share1, out=new_m)
+        xp.multiply(v, self._b2, out=old_v)
+        xp.multiply(g, self._share2, out=new_v)
+        xp.multiply(new_v, new_v, out=new_v)
+        decayed = max(0, min(self.params.decayed - here.start, len(g)))
+        if self.params.mask is None:
+            xp.multiply(p, self._kept, out=kept)
+        else:  # what is held does not decay
+            xp.multiply(self.params.mask[here], self._kept - 1, out=kept)
+            kept += 1
+            kept *= p
+        if decayed < len(g):
+            kept[decayed:] = p[decayed:]
+
+    def commit(self, weights: Array, here: slice) -> None:
+        """Second half: the new moments and weights of the block that was prepared last."""
         m, v, p = self.m[here], self.v[here], weights[here]
-        old_m, new_m, old_v, new_v, kept = self._scratch[:, : len(m)]
-        ratio = self._ratio[: len(m)]
+        old_m, new_m, old_v, new_v, kept, ratio, *ahead = self._buffers(len(m))
         xp.add(old_m, new_m, out=m)
         xp.add(old_v, new_v, out=v)
         xp.sqrt(v, out=ratio)
-        ratio += EPS * sqrt(unbias2)
+        ratio += self._eps
         if self.nesterov:
-            m = xp.multiply(m, b1, out=self._ahead[: len(m)])
+            m = xp.multiply(m, self._b1, out=ahead[0])
             m += new_m
         xp.divide(m, ratio, out=ratio)
-        ratio *= rate * sqrt(unbias2) / unbias1
+        ratio *= self._size
         xp.subtract(kept, ratio, out=p)
+
+    def _buffers(self, size: int) -> list[Array]:
+        """The scratch, for a block of `size`; all but the last block are of the same."""
+        return self._scratch if size == len(self._scratch[0]) else [buffer[:size] for buffer in self._scratch]
 
 
 class LossScaler:

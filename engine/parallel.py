@@ -172,12 +172,13 @@ class Hand:
     def update(self, rate: float, scale: float, updates: int) -> None:
         """AdamW over what is left of the own blocks."""
         shared, gradient = self.shared, self.shared.gradients[0]
+        self.optimizer.begin(rate, scale, updates)
         for left in range(int(shared.left[self.rank]), 0, -1):
             here = self._slices[self.blocks[(left - 1) // 2]]  # from the last to the first
             if left % 2 == 0:
-                self.optimizer.prepare(shared.master, gradient, rate, scale, here)
+                self.optimizer.prepare(shared.master, gradient, here)
             else:
-                self.optimizer.commit(shared.master, rate, updates, here)
+                self.optimizer.commit(shared.master, here)
                 if shared.master is not shared.weights:
                     shared.weights[here] = shared.master[here].astype(self.model.storage)
             shared.left[self.rank] = left - 1

@@ -55,9 +55,10 @@ def spoil_fold(hand, *_):
         hand.shared.gradients[0, hand._slices[block]] *= 7
 
 def spoil_scratch(optimizer, *_):
-    optimizer._scratch[:, ::2] = 7
+    for buffer in optimizer._scratch:
+        buffer[::2] = 7
 
-def spoil_block(optimizer, weights, rate, updates, here):
+def spoil_block(optimizer, weights, here):
     for array in (optimizer.m, optimizer.v, weights):
         array[here][::3] = 7
 

@@ -10,7 +10,7 @@ import twins
 
 from engine import optimizer
 from engine.config import Config
-from engine.optimizer import AdamW, LossScaler, block_size, blocks, squared_sums
+from engine.optimizer import SCRATCH, AdamW, LossScaler, block_size, blocks, squared_sums
 from engine.parameters import Gradients, Parameters, Tensor
 
 
@@ -62,9 +62,10 @@ def test_tensors_longer_than_a_block():
         [(0, size), (size, 2 * size), (2 * size, whole.trained)]
     for update in (1, 2):
         one.step(whole.flat, gradient, 0.1, 1.0, update)
+        other.begin(0.1, 1.0, update)
         for here in reversed(blocks(whole.trained)):
-            other.prepare(parts.flat, gradient, 0.1, 1.0, here)
-            other.commit(parts.flat, 0.1, update, here)
+            other.prepare(parts.flat, gradient, here)
+            other.commit(parts.flat, here)
     assert np.array_equal(whole.flat, parts.flat) and np.array_equal(one.v, other.v)
     some = [0, 1, size - 1, size, size + 99, whole.decayed, 2 * size - 1, 2 * size, whole.decayed + size + 49]
     book = twins.AdamW(len(some))
@@ -79,16 +80,19 @@ def test_a_half_that_was_broken_off_can_be_repeated():
     gradient, here = np.random.default_rng(3).standard_normal(parameters(*SMALL).trained), slice(0, 60)
     whole, broken = parameters(*SMALL), parameters(*SMALL)
     one, first = AdamW(whole, 0.1), AdamW(broken, 0.1)
-    again = AdamW(broken, 0.1, moments=(first.m, first.v), scratch=first._scratch)
+    scratch = np.zeros((SCRATCH, here.stop))
+    first, again = (AdamW(broken, 0.1, moments=(first.m, first.v), scratch=scratch) for _ in range(2))
     for update in (1, 2):
-        one.prepare(whole.flat, gradient, 0.1, 1.0, here)
-        one.commit(whole.flat, 0.1, update, here)
-        first.prepare(broken.flat, gradient, 0.1, 1.0, here)
-        first._scratch[:, 20:] = -1  # not all of it was written
-        again.prepare(broken.flat, gradient, 0.1, 1.0, here)
-        again.commit(broken.flat, 0.1, update, here)
+        for each in (one, first, again):
+            each.begin(0.1, 1.0, update)
+        one.prepare(whole.flat, gradient, here)
+        one.commit(whole.flat, here)
+        first.prepare(broken.flat, gradient, here)
+        scratch[:, 20:] = -1  # not all of it was written
+        again.prepare(broken.flat, gradient, here)
+        again.commit(broken.flat, here)
         first.m[30:60] = first.v[:30] = broken.flat[10:50] = -1
-        first.commit(broken.flat, 0.1, update, here)
+        first.commit(broken.flat, here)
         for ours, theirs in ((whole.flat, broken.flat), (one.m, first.m), (one.v, first.v)):
             assert np.array_equal(ours, theirs)
 
