@@ -37,8 +37,9 @@ class Trainer:
     """One run of `model` over the encoded text `ids` (T,).
 
     prompt: begins every sample. resume: what `state()` returned. time_budget: seconds of training after which the run
-    ends. cores: processes to use; the result is the same for any number. `step`, `tokens` and `seconds` (without
-    pauses) tell how far it is; `steps` is the plan.
+    ends. cores: processes to use; where BLAS has one thread, as in all of ours, the result is the same for any number.
+    `step`, `tokens` and `seconds` (without pauses) tell how far it is; `steps` is the plan. RunError, between two
+    events, when a process died: the weights are then those of `step`, and iterating again goes on from there.
     """
 
     def __init__(self, model: Model, tokenizer: Tokenizer, ids: np.ndarray, *, prompt: str = "", dataset: str = "",
