@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from sys import byteorder
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,7 +78,8 @@ class Tokenizer:
     def encode(self, text: Iterable[str]) -> np.ndarray:
         """Ids of `text`, (T,) in the smallest unsigned type. TextError names the symbols that have no id."""
         kind = id_type(len(self.vocab))
-        encoded = _Made(lambda unit: np.array([self.ids[piece] for piece in self.pieces(unit)], kind).tobytes())
+        encoded = _Made(lambda unit: b"".join([self.ids[piece].to_bytes(kind.itemsize, byteorder)
+                                               for piece in self.pieces(unit)]))
         ids = bytearray()  # it grows where it is: no second copy of the ids
         try:
             for units in self.units(text):

@@ -9,7 +9,7 @@ from engine import registry
 from engine.tokenizer._base import Tokenizer, blocks
 
 _PIECES = re.compile(r"\S+|\s+")
-_UNITS = re.compile(r"\S+\s*|\s+")
+_UNITS = re.compile(r"\S++\s*+|\s++")
 _BLOCK = 1 << 14  # characters: some thousand words
 
 
