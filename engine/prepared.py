@@ -28,7 +28,6 @@ from engine.functional import _A, _C, EPS
 from engine.threads import SPLIT, paced
 
 if TYPE_CHECKING:
-    from engine.block import Block
     from engine.model import Model, States
 
 Step = Callable[[Array], Array]  # from [x̂, 1] (B, D + 1) to a kept buffer (B, D) that the next call writes again
@@ -154,22 +153,18 @@ class Prepared:
         self._tokens, self._places = params["wte_weight"].copy(), params["wpe_weight"].copy()
         if self._pre:
             last.written(self._tokens), last.written(self._places)
-        self._last = normaliser(self._x, inner, centred=self._pre)
+        self._norm = normaliser(self._x, inner, centred=self._pre)
+        self._layers: list[tuple[Step, Callable[[], None]]] = []  # each with the norm after it in a post-norm model
+        ones = np.ones(D, memory.dtype)
+        for block, pair in zip(model.blocks, states, strict=True):
+            for n, (variant, weights, state) in enumerate(((block.attention, block.a, pair[0]),
+                                                           (block.network, block.n, pair[1])), 1):
+                gamma, beta = block.norms[f"ln{n}_gamma"], block.norms[f"ln{n}_beta"]
+                before = (gamma, beta) if self._pre else (ones, 0 * ones)
+                fold = Fold(memory, batch, before[0], before[1], self._pre)
+                after = self._norm if self._pre else normaliser(inner, inner, gamma.copy(), beta.copy())
+                self._layers.append((variant.stepper(weights, state, fold), after))
         self.shapes = memory.shapes
-        self._layers = [layer for block, state in zip(model.blocks, states, strict=True)
-                        for layer in self._layers_of(block, state, memory, inner)]
-
-    def _layers_of(self, block: Block, states: Any, memory: Memory, inner: Array) -> list[tuple[Step, Callable]]:
-        """The two layers of a block, each with its norm."""
-        found, ones = [], np.ones(inner.shape[1], inner.dtype)
-        for n, (variant, weights, state) in enumerate(((block.attention, block.a, states[0]),
-                                                       (block.network, block.n, states[1])), 1):
-            gamma, beta = block.norms[f"ln{n}_gamma"], block.norms[f"ln{n}_beta"]
-            before = (gamma, beta) if self._pre else (ones, 0 * ones)
-            step = variant.stepper(weights, state, Fold(memory, len(inner), before[0], before[1], self._pre))
-            norm = self._last if self._pre else normaliser(inner, inner, gamma.copy(), beta.copy())
-            found.append((step, norm))
-        return found
 
     def __call__(self, ids: np.ndarray, position: int) -> np.ndarray:
         """ids: (B,), at `position` < n_ctx."""
@@ -180,14 +175,13 @@ class Prepared:
             else:
                 np.take(self._tokens, ids, 0, x, "clip")
                 x += self._places[position]
+            if self._pre:
+                self._norm()
             for layer, norm in self._layers:
-                if self._pre:
-                    norm()
-                    add(x, layer(both), x)
-                else:
-                    add(x, layer(both), x)
-                    norm()
-            self._last()
+                add(x, layer(both), x)
+                norm()
+            if not self._pre:
+                self._norm()
             return both.dot(self._head)
 
 
@@ -195,16 +189,15 @@ def normaliser(x: Array, out: Array, gamma: Array | None = None, beta: Array | N
                centred: bool = False) -> Callable[[], None]:
     """A function that writes the norm of x (B, D) to out, which may be x. centred: the mean of x is known to be 0."""
     B, D = x.shape
-    share, scale = np.full(D, 1 / D, x.dtype), np.empty((), x.dtype)
-    one, target, rows = x[0], out[0], np.empty(B, x.dtype)
-    number = np.empty((), x.dtype)
+    share, rows = np.full(D, 1 / D, x.dtype), np.empty(B, x.dtype)
+    one, target, mean, scale = x[0], out[0], np.empty((), x.dtype), np.empty((), x.dtype)
 
     def alone() -> None:
         source = one
         if not centred:
-            number[()] = one.dot(share)
-            source = np.subtract(one, number, target)
-        scale[()] = 1 / sqrt(source.dot(source) / D + EPS)
+            mean[()] = one.dot(share)
+            source = np.subtract(one, mean, target)
+        scale[()] = 1 / sqrt(float(source.dot(source)) / D + EPS)  # a number of NumPy's is slower to divide
         np.multiply(source, scale, target)
 
     def together() -> None:
