@@ -114,10 +114,13 @@ class Arena:
         return pair[0]
 
     def _find(self, shape: Sequence[int], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-        """A buffer that nobody uses, and its owner; a new one if there is none."""
+        """Of the buffers that nobody uses the one handed out last, which is in the cache; a new one if there is none."""
         key = (shape, dtype)
-        for pair in self._kept.get(key, ()):
-            if _count(pair[0]) == _UNUSED[0] and _count(pair[1]) == _UNUSED[1]:
+        kept = self._kept.get(key, [])
+        for number in reversed(range(len(kept))):
+            if _count(kept[number][0]) == _UNUSED[0] and _count(kept[number][1]) == _UNUSED[1]:
+                pair = kept.pop(number)
+                kept.append(pair)
                 return pair
         pair = _aligned(shape, dtype)
         self._trim(pair[1].nbytes)

@@ -78,7 +78,7 @@ class Block:
         return self._norm(2, y, tape)
 
     def backward(self, dy: Array, tape: Tape, gradients: Gradients) -> Array:
-        """dx; adds the gradients of the block's weights."""
+        """dx; adds the gradients of the block's weights. dy may be overwritten."""
         g = gradients.layer(self.prefix)
         ga = gradients.layer(f"{self.prefix}{self.attention.name}_")
         gn = gradients.layer(f"{self.prefix}{self.network.name}_")

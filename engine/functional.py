@@ -84,22 +84,21 @@ def layer_norm(x: Array, gamma: Array, beta: Array, tape: Tape) -> Array:
 
 
 def layer_norm_backward(dy: Array, gamma: Array, tape: Tape) -> tuple[Array, Array, Array]:
-    """(dx, dgamma, dbeta): dx = (dŷ - mean(dŷ) - x̂ · mean(dŷ ⊙ x̂)) / σ with dŷ = dy ⊙ gamma. dy: (N, D)."""
+    """(dx, dgamma, dbeta): dx = (dŷ - mean(dŷ) - x̂ · mean(dŷ ⊙ x̂)) / σ with dŷ = dy ⊙ gamma, in place of dy (N, D)."""
     xhat, scale = tape.pop()
     N, D = dy.shape
-    product, dx = tape.empty(N, D), tape.empty(N, D)
-    m1, m2, share = tape.empty(N), tape.empty(N), tape.empty(D)
+    product, m1, m2, share = tape.empty(N, D), tape.empty(N), tape.empty(N), tape.empty(D)
     xp.multiply(dy, xhat, out=product)
     dgamma, dbeta = column_sums(product), column_sums(dy)
     xp.multiply(gamma, 1 / D, out=share)
     xp.matmul(dy, share, out=m1)
     xp.matmul(product, share, out=m2)
-    xp.multiply(dy, gamma, out=dx)
-    dx -= m1[:, None]
-    xp.multiply(xhat, m2[:, None], out=product)
-    dx -= product
-    dx *= scale[:, None]
-    return dx, dgamma, dbeta
+    dy *= gamma
+    dy -= m1[:, None]
+    xhat *= m2[:, None]
+    dy -= xhat
+    dy *= scale[:, None]
+    return dy, dgamma, dbeta
 
 
 def square_sums(x: Array, scratch: Array, out: Array | None = None) -> Array:
@@ -135,8 +134,10 @@ def gelu(u: Array, tape: Tape) -> Array:
         t *= 0.5
         return t
     y = tape.empty(*u.shape)
+    w = t = None
     for rows in blocks(u):
         x, h = u[rows], y[rows]
+        del w, t  # so that the same two are given again
         w, t = tape.empty(*x.shape), tape.empty(*x.shape)
         xp.multiply(x, x, out=w)
         xp.multiply(w, _A * _C, out=t)
