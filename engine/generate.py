@@ -81,8 +81,7 @@ class Sampler:
     def draw(self, logits: np.ndarray, context: Sequence[int], uniform: float) -> tuple[int, float]:
         """(id, probability) of the token that the uniform number in [0, 1) falls on."""
         if self.plain:
-            p = logits.astype(np.float64)
-            p -= p[p.argmax()]
+            p = np.subtract(logits, logits[logits.argmax()], dtype=np.float64)
             if self.temperature != 1:
                 p /= self.temperature
             np.exp(p, p)
@@ -125,7 +124,7 @@ class Decoder:
     """
 
     def __init__(self, model: Model, batch: int = 1, cache: bool = True):
-        self.model, self.cache = model, cache and model.causal
+        self.model, self.cache, self.n_ctx = model, cache and model.causal, model.config.n_ctx
         self.history: list[np.ndarray] = []  # (B,) ids, one entry a token, the last n_ctx
         self.position = 0
         self.states = model.state(batch) if self.cache else []
@@ -133,20 +132,19 @@ class Decoder:
 
     def start(self, ids: np.ndarray) -> np.ndarray:
         """Prefill ids (B, T): logits (B, V). Of a longer prompt, the last n_ctx tokens count."""
-        ids = np.asarray(ids)[:, -self.model.config.n_ctx :]
+        ids = np.asarray(ids)[:, -self.n_ctx :]
         self.model.check(ids)
         self.history, self._step = list(ids.T), None
         return self._prefill(ids)
 
     def next(self, ids: np.ndarray) -> np.ndarray:
         """Logits (B, V) after one more token per reply, ids (B,)."""
-        n_ctx = self.model.config.n_ctx
         self.history.append(ids)
         if not self.cache:
-            self.history = self.history[-n_ctx:]
+            self.history = self.history[-self.n_ctx :]
             return self._prefill(np.stack(self.history, 1))
-        if self.position == n_ctx:
-            self.history = self.history[-max(1, n_ctx // 2) :]
+        if self.position == self.n_ctx:
+            self.history = self.history[-max(1, self.n_ctx // 2) :]
             return self._prefill(np.stack(self.history, 1))
         if self._step is None:  # not before it is needed: the first token should come soon
             self._step = stepper(self.model, self.states, len(ids))
@@ -170,7 +168,7 @@ def stream_batch(model: Model, prompt: Sequence[int], max_tokens: int, sampler: 
     Closing the iterator stops. Reply r draws from the stream (seed, r), so it says the same alone and in a batch.
     """
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if sampler.seed is None else sampler.seed
-    draws = [backend.random(seed, "sample", reply) for reply in range(replies)]
+    draws = [_uniforms(backend.random(seed, "sample", reply)) for reply in range(replies)]
     context = [list(prompt) or [0] for _ in range(replies)]
     decoder = Decoder(model, replies, cache)
     logits = decoder.start(np.array(context))
@@ -178,12 +176,18 @@ def stream_batch(model: Model, prompt: Sequence[int], max_tokens: int, sampler: 
         if made:
             logits = decoder.next(np.array([ids[-1] for ids in context]))
         tokens = []
-        for row, rng, ids in zip(logits, draws, context, strict=True):
-            seen = ids[-model.config.n_ctx :] if sampler.repetition != 1 else ()
-            chosen, probability = sampler.draw(row, seen, rng.random())
+        for row, uniforms, ids in zip(logits, draws, context, strict=True):
+            seen = ids[-decoder.n_ctx :] if sampler.repetition != 1 else ()
+            chosen, probability = sampler.draw(row, seen, next(uniforms))
             ids.append(chosen)
             tokens.append(Token(chosen, probability, row))
         yield tokens
+
+
+def _uniforms(rng: np.random.Generator) -> Iterator[float]:
+    """Random numbers in [0, 1), made several at a time."""
+    while True:
+        yield from rng.random(64).tolist()
 
 
 def stream(model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler, *,

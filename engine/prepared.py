@@ -46,6 +46,7 @@ class Memory:
     def __init__(self, dtype: Any):
         self.dtype = np.dtype(dtype)
         self.shapes: set[tuple[int, ...]] = set()
+        self.kept: dict[tuple, Any] = {}
         self._chunk = np.empty(0, self.dtype)
         self._used = 0
 
@@ -75,6 +76,7 @@ class Fold:
 
     def __init__(self, memory: Memory, batch: int, gamma: Array, beta: Array, centred: bool):
         self.memory, self.batch, self.gamma, self.beta, self.centred = memory, batch, gamma, beta, centred
+        self._asked: dict[tuple, int] = {}
         self._share = np.full(len(gamma), 1 / len(gamma), memory.dtype)
 
     def reading(self, *weights: Array, bias: Array | None = None, wider: bool = False) -> Array:
@@ -115,16 +117,27 @@ class Fold:
         return x[:, :-1] * self.gamma + self.beta
 
     def empty(self, *shape: int) -> Array:
-        """An uninitialised array for something of every reply, (B, *shape)."""
-        return np.empty((self.batch, *shape), self.memory.dtype)
+        """An array for something of every reply, (B, *shape), that is needed no longer than a call lasts."""
+        return self.kept(("empty", *shape), lambda: np.empty((self.batch, *shape), self.memory.dtype))
 
     def hidden(self, width: int) -> tuple[Array, Array]:
-        """[h, 1] (B, width + 1) for a matrix that `writing` has made, and the view h of it."""
-        return self.memory.beside_one(self.batch, width)
+        """[h, 1] (B, width + 1) for a matrix that `writing` has made, and the view h of it; for a call, too."""
+        return self.kept(("hidden", width), lambda: self.memory.beside_one(self.batch, width))
 
-    def constant(self, value: float) -> Array:
-        """A number that NumPy need not convert at every call."""
-        return np.array(value, self.memory.dtype)
+    def constant(self, value: float, *shape: int) -> Array:
+        """A number, or an array full of it, that NumPy need not convert at every call."""
+        return self.kept((value, *shape), lambda: np.full(shape, value, self.memory.dtype))
+
+    def kept(self, key: tuple, make: Callable[[], Any]) -> Any:
+        """What `make` gives, the same for every layer, so that it is in the cache already when the next one needs it.
+
+        A layer that asks for the same key again gets another.
+        """
+        self._asked[key] = number = self._asked.get(key, 0) + 1
+        kept = self.memory.kept
+        if (key, number) not in kept:
+            kept[key, number] = make()
+        return kept[key, number]
 
 
 def stepper(model: Model, states: States, batch: int) -> Callable[[np.ndarray, int], np.ndarray]:

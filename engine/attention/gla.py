@@ -195,7 +195,7 @@ class Gla(Variant):
         k, v, z, n = kv[:, :D], kv[:, D:], fold.empty(D), fold.empty(D)
         norm = normaliser(z, n, p["norm_gamma"].copy(), p["norm_beta"].copy())
         # row t mod K of the ring holds n_t: a stretch of the weights, written twice, is turned as the ring is
-        turned, part, ones = np.concatenate([p["conv_weight"].T] * 2), fold.empty(K, D), np.ones(K, self.dtype)
+        turned, part, ones = np.concatenate([p["conv_weight"].T] * 2), fold.empty(K, D), fold.constant(1, K)
         c, bias, zero = fold.empty(D), p["conv_bias"].copy(), fold.constant(0)
         both, h = fold.hidden(D)
         outward, y = fold.writing(p["c_weight"], p["c_bias"]), fold.empty(D)

@@ -179,7 +179,7 @@ class Mha(Variant):
         weight[:, : self.H] *= self.scale
         B, qkv = fold.batch, fold.empty(weight.shape[1])
         new = qkv[:, self.H : self.H + 2 * self.K].reshape(B, 2, self.k, self.d).swapaxes(0, 1)
-        attend = attender(qkv[:, : self.H].reshape(B, self.k, self.g, self.d), state.kv)
+        attend = attender(qkv[:, : self.H].reshape(B, self.k, self.g, self.d), state.kv, fold)
         keep = self._keeper(p, state)
 
         def listen(x: Array) -> tuple[Array, Array]:
