@@ -200,7 +200,7 @@ _ALL: tuple[Parameter, ...] = (
               group=TRAINING, speed="proportional", quality="more steps learn more", low=0, high=10**9, step=500),
     Parameter("r_learn", "float", 0.002, "Learning rate: how far each step goes.", group=TRAINING,
               quality="too low learns slowly, too high diverges", low=0, high=10, step="pow2", aliases=("lr",)),
-    Parameter("c_schedule", "choice", "cosine",
+    Parameter("c_schedule", "choice", "linear",
               "How the learning rate changes: constant; falling along a cosine to a tenth; or (linear) constant, then "
               "falling in a straight line to 0.", group=TRAINING, quality="linear ends lowest, constant highest",
               options=_words("constant", "cosine", "linear")),
@@ -220,14 +220,14 @@ _ALL: tuple[Parameter, ...] = (
               group=TRAINING, quality="higher is steadier and slower to turn", low=0, high=0.9999, step=0.01),
     Parameter("r_beta2", "float", 0.99, "AdamW's memory of the squared gradient: the share that is kept at each step.",
               group=TRAINING, quality="higher is steadier with small batches", low=0, high=0.999999, step=0.01),
-    Parameter("c_momentum", "choice", "plain",
+    Parameter("c_momentum", "choice", "nesterov",
               "What AdamW goes along: the mean of the gradients so far (plain), or what that mean will be at the next "
               "step if the gradient stays (nesterov).", group=TRAINING, speed="nesterov costs about 1 % of a step",
               quality="nesterov learns faster", options=_words("plain", "nesterov"), before="plain"),
     Parameter("r_clip", "float", 1.0, "Largest norm of the whole gradient; 0 = no clipping.", group=TRAINING,
               quality="one bad batch cannot spoil the run", low=0, high=1e9, step=0.5),
-    Parameter("c_init", "choice", "normal",
-              "How weights begin: matrices N(0, 1/(3 n)) for n inputs and embeddings N(0, 0.1²) (fan), or everything "
+    Parameter("c_init", "choice", "fan",
+              "How weights begin: matrices N(0, 1/n) for n inputs and embeddings N(0, 0.5²) (fan), or everything "
               "N(0, 0.02²) (normal); what a block adds at its end is divided by √(2 n_layers) in both.",
               group=TRAINING, quality="fan learns faster", options=_words("fan", "normal"), before="normal"),
     Parameter("n_seed", "int", 1, "Seed of every random number; the same seed gives the same model.", group=TRAINING,

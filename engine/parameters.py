@@ -197,7 +197,7 @@ class Parameters(Mapping[str, Array]):
     def initialise(self, seed: int, n_layers: int, kind: str = "fan") -> None:
         """Fresh weights. Each tensor has a stream of its own, so that it begins the same whatever stands beside it.
 
-        kind: c_init, "fan" N(0, 1/(3·inputs)) and embeddings N(0, 0.1²); "normal" everything N(0, 0.02²).
+        kind: c_init, "fan" N(0, 1/inputs) and embeddings N(0, 0.5²); "normal" everything N(0, 0.02²).
         """
         self._begin(self._named, seed, n_layers, kind)
 
@@ -215,8 +215,8 @@ class Parameters(Mapping[str, Array]):
                 scale = 1 / sqrt(view.shape[0])
             elif kind == "normal":
                 scale = 0.02
-            else:  # the variance of the usual uniform ±1/√inputs
-                scale = 0.1 if init == "embedding" else 1 / sqrt(3 * view.shape[-2])
+            else:
+                scale = 0.5 if init == "embedding" else 1 / sqrt(view.shape[-2])
             if init == "residual":
                 scale /= sqrt(2 * n_layers)
             values = backend.random(seed, "init " + name).standard_normal(view.shape) * scale

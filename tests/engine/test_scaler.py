@@ -50,7 +50,7 @@ def test_training_in_halves_follows_training_in_single_precision(architecture):
     difference = [abs(a.loss - b.loss) for a, b in zip(ours, theirs, strict=True)]
     # where the loss falls steeply, being a fraction of a step ahead already shows
     ahead = np.mean([a.loss - b.loss for a, b in zip(ours[-10:], theirs[-10:], strict=True)])
-    assert max(difference[:5]) < 0.01 and abs(ahead) < 0.05
+    assert max(difference[:5]) < 0.02 and abs(ahead) < 0.05
     assert theirs[0].loss - theirs[-1].loss > 0.15
     assert max(difference) > 0, "they are different formats"
     assert ours[0].gradient_norm == pytest.approx(theirs[0].gradient_norm, rel=0.02), "it is that of the true gradient"
