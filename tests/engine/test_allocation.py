@@ -17,7 +17,7 @@ from engine.model import Model
 from engine.parallel import Team
 
 BENCH = Path(__file__).parents[1] / "bench" / "bench_memory.py"
-STEP = 256 << 10  # bytes; NumPy's own buffers for operands that are not contiguous are up to 96 KiB at a time
+STEP = 160 << 10  # bytes; NumPy's own buffers for operands that are not contiguous are up to 96 KiB at a time
 
 
 @pytest.mark.parametrize(("attention", "network"), [
