@@ -114,7 +114,7 @@ class Arena:
         return pair[0]
 
     def _find(self, shape: Sequence[int], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Of the buffers that nobody uses the one handed out last, which is in the cache; a new one if there is none."""
+        """Of the buffers that nobody uses the one handed out last, as it is still in the cache; or a new one."""
         key = (shape, dtype)
         kept = self._kept.get(key, [])
         for number in reversed(range(len(kept))):
