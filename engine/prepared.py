@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Step = Callable[[Array], Array]  # from [x̂, 1] (B, D + 1) to a kept buffer (B, D) that the next call writes again
 LIMIT = 1 << 26  # bytes of weights; of a larger model the arithmetic is what counts, and a copy would be a burden
-_CHUNK = 1 << 22  # bytes; NumPy asks for huge pages from here on
+_PAGE = 1 << 21  # bytes of a huge page; NumPy asks for them from twice as much on
 
 
 def copied(weights: int) -> int:
@@ -55,8 +55,9 @@ class Memory:
         self.shapes.add(shape)
         line = 64 // self.dtype.itemsize
         if self._used + prod(shape) > len(self._chunk):
-            self._chunk = np.empty(max(_CHUNK // self.dtype.itemsize, prod(shape) + line), self.dtype)
-            self._used = -self._chunk.ctypes.data % 64 // self.dtype.itemsize
+            page = _PAGE // self.dtype.itemsize
+            self._chunk = np.empty(max(4 * page, prod(shape)) + page, self.dtype)  # what is not touched takes nothing
+            self._used = -self._chunk.ctypes.data % _PAGE // self.dtype.itemsize
         out = self._chunk[self._used : self._used + prod(shape)].reshape(shape)
         self._used += -(-prod(shape) // line) * line
         return out
@@ -236,6 +237,7 @@ def normaliser(x: Array, out: Array, gamma: Array | None = None, beta: Array | N
 # ρ and 1/2ρ go into the matrices around it.
 RISE = (_C * _A) ** (1 / 3)
 FALL = 1 / (2 * RISE)
+KAPPA = _C / RISE
 
 
 def gelu_one(v: Array, kappa: Array, one: Array, out: Array) -> Array:
@@ -246,9 +248,6 @@ def gelu_one(v: Array, kappa: Array, one: Array, out: Array) -> Array:
     np.tanh(out, out)
     np.add(out, one, out)
     return np.multiply(out, v, out)
-
-
-KAPPA = _C / RISE
 
 
 def mixture(gates: Array) -> Array:
