@@ -29,6 +29,7 @@ from engine.threads import SPLIT, paced
 
 if TYPE_CHECKING:
     from engine.model import Model, States
+    from engine.variant import Variant
 
 Step = Callable[[Array], Array]  # from [x̂, 1] (B, D + 1) to a kept buffer (B, D) that the next call writes again
 LIMIT = 1 << 26  # bytes of weights; of a larger model the arithmetic is what counts, and a copy would be a burden
@@ -41,12 +42,15 @@ def copied(weights: int) -> int:
 
 
 class Memory:
-    """Matrices side by side on huge pages, where reading them is a few per cent faster. shapes: theirs."""
+    """Matrices side by side on huge pages, where reading them is a few per cent faster. shapes: theirs.
+
+    shared: what the layers of a variant share, by its name.
+    """
 
     def __init__(self, dtype: Any):
         self.dtype = np.dtype(dtype)
         self.shapes: set[tuple[int, ...]] = set()
-        self.kept: dict[tuple, Any] = {}
+        self.shared: dict[str, Any] = {}
         self._chunk = np.empty(0, self.dtype)
         self._used = 0
 
@@ -77,7 +81,6 @@ class Fold:
 
     def __init__(self, memory: Memory, batch: int, gamma: Array, beta: Array, centred: bool):
         self.memory, self.batch, self.gamma, self.beta, self.centred = memory, batch, gamma, beta, centred
-        self._asked: dict[tuple, int] = {}
         self._share = np.full(len(gamma), 1 / len(gamma), memory.dtype)
 
     def reading(self, *weights: Array, bias: Array | None = None, wider: bool = False) -> Array:
@@ -118,27 +121,26 @@ class Fold:
         return x[:, :-1] * self.gamma + self.beta
 
     def empty(self, *shape: int) -> Array:
-        """An array for something of every reply, (B, *shape), that is needed no longer than a call lasts."""
-        return self.kept(("empty", *shape), lambda: np.empty((self.batch, *shape), self.memory.dtype))
+        """An uninitialised array for something of every reply, (B, *shape)."""
+        return np.empty((self.batch, *shape), self.memory.dtype)
 
     def hidden(self, width: int) -> tuple[Array, Array]:
-        """[h, 1] (B, width + 1) for a matrix that `writing` has made, and the view h of it; for a call, too."""
-        return self.kept(("hidden", width), lambda: self.memory.beside_one(self.batch, width))
+        """[h, 1] (B, width + 1) for a matrix that `writing` has made, and the view h of it."""
+        return self.memory.beside_one(self.batch, width)
 
-    def constant(self, value: float, *shape: int) -> Array:
-        """A number, or an array full of it, that NumPy need not convert at every call."""
-        return self.kept((value, *shape), lambda: np.full(shape, value, self.memory.dtype))
+    def constant(self, value: float) -> Array:
+        """A number that NumPy need not convert at every call."""
+        return np.array(value, self.memory.dtype)
 
-    def kept(self, key: tuple, make: Callable[[], Any]) -> Any:
-        """What `make` gives, the same for every layer, so that it is in the cache already when the next one needs it.
+    def shared(self, variant: Variant, make: Callable[[], Any]) -> Any:
+        """What `make` gives, the same for all layers of a variant.
 
-        A layer that asks for the same key again gets another.
+        What a layer has to itself comes through the cache anew for every token, since the weights have driven it out:
+        functions and their buffers are shared, and a layer has only its weights and its state.
         """
-        self._asked[key] = number = self._asked.get(key, 0) + 1
-        kept = self.memory.kept
-        if (key, number) not in kept:
-            kept[key, number] = make()
-        return kept[key, number]
+        if variant.name not in self.memory.shared:
+            self.memory.shared[variant.name] = make()
+        return self.memory.shared[variant.name]
 
 
 def stepper(model: Model, states: States, batch: int) -> Callable[[np.ndarray, int], np.ndarray]:

@@ -95,20 +95,20 @@ class Averaging(Variant):
         return y
 
     @staticmethod
-    def averager(kv: Array, state: State) -> Callable[[Array], None]:
-        """A function that writes the average after one more token, whose k and v lie in kv (B, 2D), to an array (B, D).
-        It overwrites kv and advances the state."""
+    def averager(kv: Array) -> Callable[[State, Array], None]:
+        """A function of the state and of an array (B, D) in which it writes the average after one more token, whose k
+        and v lie in kv (B, 2D). It overwrites kv and advances the state."""
         D = kv.shape[1] // 2
-        k, v, weights, sums = kv[:, :D], kv[:, D:], state.kept[:, :D], state.kept[:, D:]
-        low, high = np.array(-CLIP, kv.dtype), np.array(CLIP, kv.dtype)
+        k, v, low, high = kv[:, :D], kv[:, D:], np.array(-CLIP, kv.dtype), np.array(CLIP, kv.dtype)
 
-        def average(out: Array) -> None:
+        def average(state: State, out: Array) -> None:
             np.minimum(k, high, out=k)
             np.maximum(k, low, out=k)
             np.exp(k, k)
             np.multiply(v, k, v)
-            np.add(state.kept, kv, state.kept)
-            np.divide(sums, weights, out)
+            kept = state.kept
+            np.add(kept, kv, kept)
+            np.divide(kept[:, D:], kept[:, :D], out)
             state.position += 1
 
         return average

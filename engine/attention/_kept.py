@@ -6,13 +6,12 @@ Shapes: q, o (B, k, g, …, d): k heads of keys, each shared by g heads of queri
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
 from engine.backend import Array, xp
 from engine.functional import softmax
-from engine.prepared import Fold
 
 _LEAST, _MOST = 1e-25, 1e25  # between these a sum of exponentials has lost nothing to the limits of float32
 
@@ -25,29 +24,28 @@ def attend_kept(q: Array, kv: Array, o: Array, scale: float) -> None:
     xp.matmul(softmax(s, out=s), kv[1, :, :, None], out=o)
 
 
-def attender(q: Array, kv: Array, fold: Fold) -> Callable[[int], tuple[Array, Array]]:
-    """A function of t, how many keys one token's scaled q (B, k, g, d) sees: Σ e_i·v_i, shaped like q, and Σ e_i
-    (B, k, g, 1), both kept, e = exp(q·k) up to a factor per head.
+def attender(q: Array, n: int) -> Callable[[int, Array, Array], tuple[Array, Array]]:
+    """A function of t, how many of at most n keys one token's scaled q (B, k, g, d) sees, of the keys (B, k, d, n) and
+    of the values (B, k, n, d): Σ e_i·v_i, shaped like q, and Σ e_i (B, k, g, 1), both kept, e = exp(q·k) up to a factor
+    per head.
 
     The factor only guards against overflow, and a maximum is slow: it is tried without, and the sums tell whether that
     went well. The caller ignores the overflow.
     """
-    n, heads = kv.shape[3], q.shape[:-1]
-    keys, values = kv[0].swapaxes(-1, -2), kv[1]
-    o, share = fold.empty(*q.shape[1:]), fold.empty(*q.shape[1:-1], 1)
+    heads = q.shape[:-1]
+    o, share = np.empty(q.shape, q.dtype), np.empty((*heads, 1), q.dtype)
     total = share.reshape(-1)
-    scores, ones = fold.empty(total.size // len(q) * n).reshape(-1), fold.constant(1, n)
+    scores, ones = np.empty(total.size * n, q.dtype), np.ones(n, q.dtype)
+    matmul, exp = np.matmul, np.exp
 
+    @cache
     def views(t: int) -> tuple[Array, Array, Array, Array]:
         """The place of all scores, as a line, by heads, and by rows; and t ones."""
         line = scores[: total.size * t]
         return line, line.reshape(*heads, t), line.reshape(-1, t), ones[:t]
 
-    views_of = fold.kept(("views", *heads, n), lambda: lru_cache(maxsize=None)(views))
-    matmul, exp = np.matmul, np.exp
-
-    def attend(t: int) -> tuple[Array, Array]:
-        line, s, rows, some = views_of(t)
+    def attend(t: int, keys: Array, values: Array) -> tuple[Array, Array]:
+        line, s, rows, some = views(t)
         seen = keys[..., :t]
         matmul(q, seen, s)
         exp(line, line)

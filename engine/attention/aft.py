@@ -13,6 +13,9 @@ Parameters 3·D² + D. Forward FLOPs 6·T·D² + 140·T·D (the sums are blocked
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
@@ -83,16 +86,18 @@ class Aft(Averaging):
         return self._output(p, x, self.go_on(state, *self._average(p, x, tape)), tape)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
-        D = self.config.n_emb
-        inward, kv = fold.reading(p["kv_weight"]), fold.empty(2 * D)
-        inward[:, :D] *= 1 / self.config.r_temp
-        both, h = fold.hidden(D)
-        outward, y = fold.writing(p["c_weight"], p["c_bias"]), fold.empty(D)
-        average = self.averager(kv, state)
+        inward, outward = fold.reading(p["kv_weight"]), fold.writing(p["c_weight"], p["c_bias"])
+        inward[:, : self.config.n_emb] *= 1 / self.config.r_temp
+        return partial(fold.shared(self, lambda: self._step(fold)), inward, outward, state)
 
-        def step(x: Array) -> Array:
+    def _step(self, fold: Fold) -> Callable[..., Array]:
+        D = self.config.n_emb
+        kv, (both, h), y = fold.empty(2 * D), fold.hidden(D), fold.empty(D)
+        average = self.averager(kv)
+
+        def step(inward: Array, outward: Array, state: State, x: Array) -> Array:
             x.dot(inward, kv)
-            average(h)
+            average(state, h)
             return both.dot(outward, y)
 
         return step

@@ -15,7 +15,8 @@ There are no queries. Parameters 3·D² + K·D + 4·D. Forward FLOPs 6·T·D² +
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -189,24 +190,28 @@ class Gla(Variant):
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         if not self.causal(self.config):
             self._whole()
-        D, K = self.config.n_emb, self.config.s_kernel
-        inward, kv = fold.reading(p["kv_weight"]), fold.empty(2 * D)
-        inward[:, :D] *= 1 / self.config.r_temp
-        k, v, z, n = kv[:, :D], kv[:, D:], fold.empty(D), fold.empty(D)
-        norm = normaliser(z, n, p["norm_gamma"].copy(), p["norm_beta"].copy())
+        inward, outward = fold.reading(p["kv_weight"]), fold.writing(p["c_weight"], p["c_bias"])
+        inward[:, : self.config.n_emb] *= 1 / self.config.r_temp
         # row t mod K of the ring holds n_t: a stretch of the weights, written twice, is turned as the ring is
-        turned, part, ones = np.concatenate([p["conv_weight"].T] * 2), fold.empty(K, D), fold.constant(1, K)
-        c, bias, zero = fold.empty(D), p["conv_bias"].copy(), fold.constant(0)
-        both, h = fold.hidden(D)
-        outward, y = fold.writing(p["c_weight"], p["c_bias"]), fold.empty(D)
+        turned = np.concatenate([p["conv_weight"].T] * 2)
+        norm_and_bias = p["norm_gamma"].copy(), p["norm_beta"].copy(), p["conv_bias"].copy()
+        return partial(fold.shared(self, lambda: self._step(fold)), inward, outward, turned, *norm_and_bias, state)
 
-        def step(x: Array) -> Array:
+    def _step(self, fold: Fold) -> Callable[..., Array]:
+        D, K = self.config.n_emb, self.config.s_kernel
+        kv, z, n, part, c, y = (fold.empty(*shape) for shape in ((2 * D,), (D,), (D,), (K, D), (D,), (D,)))
+        k, v, norm, (both, h) = kv[:, :D], kv[:, D:], normaliser(z, n), fold.hidden(D)
+        ones, zero = np.ones(K, self.dtype), fold.constant(0)
+
+        def step(inward: Array, outward: Array, turned: Array, gamma: Array, beta: Array, bias: Array, state: State,
+                 x: Array) -> Array:
             x.dot(inward, kv)
             np.multiply(k, v, z)
             norm()
+            np.multiply(n, gamma, n)
             slot = state.position % K
             state.position += 1
-            state.n[:, slot] = n
+            np.add(n, beta, state.n[:, slot])
             np.multiply(state.n, turned[K - 1 - slot : 2 * K - 1 - slot], part)
             np.matmul(ones, part, c)
             np.add(c, bias, c)

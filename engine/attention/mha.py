@@ -11,6 +11,7 @@ values, 2·n_ctx·H numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -157,36 +158,36 @@ class Mha(Variant):
     # One token --------------------------------------------------------------------------------------------------------
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
-        _, listen = self._listener(p, state, fold, p["qkv_weight"])
-        both, h = fold.hidden(self.H)
-        heads = h.reshape(fold.batch, self.k, self.g, self.d)
-        weight, y = fold.writing(p["c_weight"], p["c_bias"]), fold.empty(self.config.n_emb)
+        inward, outward = self._inward(fold, p["qkv_weight"]), fold.writing(p["c_weight"], p["c_bias"])
+        step = fold.shared(self, lambda: self._step(fold, inward.shape[1], state.kv.shape[3]))
+        return partial(step, inward, outward, self._keeper(p, state), state.kv[0].swapaxes(-1, -2), state.kv[1])
 
-        def step(x: Array) -> Array:
-            o, total = listen(x)
+    def _inward(self, fold: Fold, *weights: Array) -> Array:
+        """qkv_weight, and what else reads x, in one matrix (D + 1, H + 2K + …)."""
+        inward = fold.reading(*weights, wider=True)
+        inward[:, : self.H] *= self.scale
+        return inward
+
+    def _step(self, fold: Fold, width: int, n: int) -> Callable[..., Array]:
+        """What `stepper` gives, as a function of what each layer has to itself."""
+        qkv, (both, h), y = fold.empty(width), fold.hidden(self.H), fold.empty(self.config.n_emb)
+        q, new = self._one(qkv)
+        heads, attend = h.reshape(q.shape), attender(q, n)
+
+        def step(inward: Array, outward: Array, keep: Callable[[Array], int], keys: Array, values: Array,
+                 x: Array) -> Array:
+            x.dot(inward, qkv)
+            o, total = attend(keep(new), keys, values)
             np.divide(o, total, heads)
-            return both.dot(weight, y)
+            return both.dot(outward, y)
 
         return step
 
-    def _listener(self, p: Weights, state: State, fold: Fold, *weights: Array) -> tuple[
-            Array, Callable[[Array], tuple[Array, Array]]]:
-        """A function from [x̂, 1] to what `attender` gives, and where it leaves the products with the weights.
-
-        weights: qkv_weight, and what else reads x: (B, H + 2K + …).
-        """
-        weight = fold.reading(*weights, wider=True)
-        weight[:, : self.H] *= self.scale
-        B, qkv = fold.batch, fold.empty(weight.shape[1])
-        new = qkv[:, self.H : self.H + 2 * self.K].reshape(B, 2, self.k, self.d).swapaxes(0, 1)
-        attend = attender(qkv[:, : self.H].reshape(B, self.k, self.g, self.d), state.kv, fold)
-        keep = self._keeper(p, state)
-
-        def listen(x: Array) -> tuple[Array, Array]:
-            x.dot(weight, qkv)
-            return attend(keep(new))
-
-        return qkv, listen
+    def _one(self, qkv: Array) -> tuple[Array, Array]:
+        """One token's (B, H + 2K + …) as its q (B, k, g, d), and its key and value (2, B, k, d), views."""
+        B, H, K = len(qkv), self.H, self.K
+        new = qkv[:, H : H + 2 * K].reshape(B, 2, self.k, self.d).swapaxes(0, 1)
+        return qkv[:, :H].reshape(B, self.k, self.g, self.d), new
 
     def _keeper(self, p: Weights, state: State) -> Callable[[Array], int]:
         """A function that takes one token's key and value (2, B, k, d) into the state: how many can be seen then."""

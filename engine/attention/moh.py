@@ -10,12 +10,14 @@ Parameters 3·D·H + D·h + d·D + D. Forward FLOPs 6·T·D·H + 2·T²·H + 2·
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from engine import registry
+from engine.attention._kept import attender
 from engine.attention.mha import Mha
 from engine.backend import Array, xp
 from engine.config import Config
@@ -97,17 +99,24 @@ class Moh(Mha):
         return y
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
-        qkvg, listen = self._listener(p, state, fold, p["qkv_weight"], p["g_weight"] / self.config.r_temp)
-        start = self.H + 2 * self.K
-        gates, shape = qkvg[:, start : start + self.h], (fold.batch, self.h)
-        both, h = fold.hidden(self.d)
-        mixed, shares = h[:, None], fold.empty(1, self.h)
-        weight, y = fold.writing(p["m_weight"], p["m_bias"]), fold.empty(self.config.n_emb)
+        inward = self._inward(fold, p["qkv_weight"], p["g_weight"] / self.config.r_temp)
+        outward = fold.writing(p["m_weight"], p["m_bias"])
+        step = fold.shared(self, lambda: self._step(fold, inward.shape[1], state.kv.shape[3]))
+        return partial(step, inward, outward, self._keeper(p, state), state.kv[0].swapaxes(-1, -2), state.kv[1])
 
-        def step(x: Array) -> Array:
-            o, total = listen(x)
+    def _step(self, fold: Fold, width: int, n: int) -> Callable[..., Array]:
+        qkvg, (both, h), y = fold.empty(width), fold.hidden(self.d), fold.empty(self.config.n_emb)
+        q, new = self._one(qkvg)
+        start, shape = self.H + 2 * self.K, (fold.batch, self.h)
+        gates, shares, mixed = qkvg[:, start : start + self.h], fold.empty(1, self.h), h[:, None]
+        attend = attender(q, n)
+
+        def step(inward: Array, outward: Array, keep: Callable[[Array], int], keys: Array, values: Array,
+                 x: Array) -> Array:
+            x.dot(inward, qkvg)
+            o, total = attend(keep(new), keys, values)
             np.divide(self._weights(mixture(gates)), total.reshape(shape), shares[:, 0])
             np.matmul(shares, o.reshape(*shape, self.d), mixed)
-            return both.dot(weight, y)
+            return both.dot(outward, y)
 
         return step

@@ -9,7 +9,8 @@ Parameters 2·D²/G. Forward FLOPs 4·T·D²/G. No decode state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,15 +96,19 @@ class Ggl(Pointwise):
         return dx.reshape(x.shape)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
-        G, D, one = self.config.n_groups, self.config.n_emb, fold.constant(1)
+        G = self.config.n_groups
         weights = np.concatenate([p["linear_weight"], p["gate_weight"]], -1)  # (G, d, 2d)
         weights *= 0.5  # a·σ(g) = a/2·(1 + tanh g/2)
         bias = fold.beta.reshape(G, 1, -1) @ weights
         weights *= fold.gamma.reshape(G, -1, 1)
+        return partial(fold.shared(self, lambda: self._step(fold)), weights, bias)
+
+    def _step(self, fold: Fold) -> Callable[..., Array]:
+        G, D, one = self.config.n_groups, self.config.n_emb, fold.constant(1)
         both, y = np.empty((G, fold.batch, 2 * D // G), self.dtype), fold.empty(D)
         a, gate, shuffled = both[..., : D // G], both[..., D // G :], self._shuffled(y)
 
-        def step(x: Array) -> Array:
+        def step(weights: Array, bias: Array, x: Array) -> Array:
             np.matmul(self._grouped(x[:, :D]), weights, both)
             np.add(both, bias, both)
             np.tanh(gate, gate)

@@ -10,6 +10,8 @@ Parameters 2·D² + 2·D. Forward FLOPs 4·T·D². No decode state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,12 +87,16 @@ class Gln(Pointwise):
         return linear(dcg, p["cg_weight"].T, None, tape).reshape(x.shape)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
-        D, one = self.config.n_emb, fold.constant(1)
-        inward, cg, y = fold.reading(p["cg_weight"], bias=p["cg_bias"]), fold.empty(2 * D), fold.empty(D)
+        inward = fold.reading(p["cg_weight"], bias=p["cg_bias"])
         inward *= 0.5  # c·σ(g) = c/2·(1 + tanh g/2)
+        return partial(fold.shared(self, lambda: self._step(fold)), inward)
+
+    def _step(self, fold: Fold) -> Callable[..., Array]:
+        D, one = self.config.n_emb, fold.constant(1)
+        cg, y = fold.empty(2 * D), fold.empty(D)
         c, gate = cg[:, :D], cg[:, D:]
 
-        def step(x: Array) -> Array:
+        def step(inward: Array, x: Array) -> Array:
             x.dot(inward, cg)
             np.tanh(gate, gate)
             np.add(gate, one, gate)

@@ -91,5 +91,6 @@ class Lor(Pointwise):
         weight = p["c_proj_dn_weight"] @ p["c_proj_up_weight"]
         weight *= ALPHA / self.config.n_rank
         weight += p["c_proj_weight"]
-        whole, y = fold.written(fold.reading(weight, bias=p["c_proj_bias"])), fold.empty(self.config.n_emb)
+        whole = fold.written(fold.reading(weight, bias=p["c_proj_bias"]))
+        y = fold.shared(self, lambda: fold.empty(self.config.n_emb))
         return lambda x: x.dot(whole, y)

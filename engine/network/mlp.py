@@ -7,6 +7,8 @@ Parameters 8·D² + 5·D. Forward FLOPs 16·T·D². No decode state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 from engine import registry
@@ -61,10 +63,13 @@ class Mlp(Pointwise):
         inward = fold.reading(p["proj_up_weight"], bias=p["proj_up_bias"])
         inward *= RISE
         outward = fold.writing(p["proj_dn_weight"], p["proj_dn_bias"], FALL)
-        F, y, kappa, one = inward.shape[1], fold.empty(self.config.n_emb), fold.constant(KAPPA), fold.constant(1)
-        v, (both, h) = fold.empty(F), fold.hidden(F)
+        return partial(fold.shared(self, lambda: self._step(fold)), inward, outward)
 
-        def step(x: Array) -> Array:
+    def _step(self, fold: Fold) -> Callable[..., Array]:
+        D, kappa, one = self.config.n_emb, fold.constant(KAPPA), fold.constant(1)
+        v, (both, h), y = fold.empty(4 * D), fold.hidden(4 * D), fold.empty(D)
+
+        def step(inward: Array, outward: Array, x: Array) -> Array:
             gelu_one(x.dot(inward, v), kappa, one, h)
             return both.dot(outward, y)
 

@@ -11,7 +11,8 @@ Parameters D·E + E·(8·D² + 5·D). Forward FLOPs E·16·T·D² + 4·T·D·E. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -112,21 +113,25 @@ class Moe(Pointwise):
         return dx.reshape(x.shape)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
-        E, F = self.E, self.F
+        wide = self.E * self.F
         inward = fold.reading(p["up_weight"], p["g_weight"])
-        inward[-1, : E * F] += p["up_bias"]
-        inward[:, : E * F] *= RISE
+        inward[-1, :wide] += p["up_bias"]
+        inward[:, :wide] *= RISE
         outward = fold.writing(p["dn_weight"], p["dn_bias"], FALL)  # the gates stand beside the experts
-        u, y, kappa, one = fold.empty(E * F + E), fold.empty(self.config.n_emb), fold.constant(KAPPA), fold.constant(1)
-        v, gates, h = u[:, : E * F], u[:, E * F :], fold.empty(E * F + E)
-        inner, a = h[:, : E * F], fold.empty(E * F)
-        by_expert = (fold.batch, E, F)
+        return partial(fold.shared(self, lambda: self._step(fold)), inward, outward)
 
-        def step(x: Array) -> Array:
+    def _step(self, fold: Fold) -> Callable[..., Array]:
+        wide, kappa, one = self.E * self.F, fold.constant(KAPPA), fold.constant(1)
+        u, h, a = fold.empty(wide + self.E), fold.empty(wide + self.E), fold.empty(wide)
+        y = fold.empty(self.config.n_emb)
+        v, gates, beside, by_expert = u[:, :wide], u[:, wide:], h[:, wide:], (fold.batch, self.E, self.F)
+        experts, gated, columns = a.reshape(by_expert), h[:, :wide].reshape(by_expert), gates[:, :, None]
+
+        def step(inward: Array, outward: Array, x: Array) -> Array:
             x.dot(inward, u)
             gelu_one(v, kappa, one, a)
-            h[:, E * F :] = mixture(gates)
-            np.multiply(a.reshape(by_expert), gates[:, :, None], inner.reshape(by_expert))
+            beside[...] = mixture(gates)
+            np.multiply(experts, columns, gated)
             return h.dot(outward, y)
 
         return step

@@ -11,6 +11,9 @@ Parameters 4·D² + D. Forward FLOPs 8·T·D² + 140·T·D. Decode state: 2·D n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from engine import registry
@@ -83,18 +86,20 @@ class Nft(Averaging):
         return self._output(p, x, gate, self.go_on(state, *averaged), tape)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
-        D = self.config.n_emb
-        inward, qkv = fold.reading(p["qkv_weight"]), fold.empty(3 * D)
-        inward[:, :D] *= 0.5  # σ(q) = ½(1 + tanh(q/2)), and its ½ goes to c_weight
-        gate, one, average = qkv[:, :D], fold.constant(1), self.averager(qkv[:, D:], state)
-        both, h = fold.hidden(D)
-        outward, y = fold.writing(p["c_weight"], p["c_bias"], 0.5), fold.empty(D)
+        inward, outward = fold.reading(p["qkv_weight"]), fold.writing(p["c_weight"], p["c_bias"], 0.5)
+        inward[:, : self.config.n_emb] *= 0.5  # σ(q) = ½(1 + tanh(q/2)), and its ½ is in `outward`
+        return partial(fold.shared(self, lambda: self._step(fold)), inward, outward, state)
 
-        def step(x: Array) -> Array:
+    def _step(self, fold: Fold) -> Callable[..., Array]:
+        D = self.config.n_emb
+        qkv, (both, h), y, one = fold.empty(3 * D), fold.hidden(D), fold.empty(D), fold.constant(1)
+        gate, average = qkv[:, :D], self.averager(qkv[:, D:])
+
+        def step(inward: Array, outward: Array, state: State, x: Array) -> Array:
             x.dot(inward, qkv)
             np.tanh(gate, gate)
             np.add(gate, one, gate)
-            average(h)
+            average(state, h)
             np.multiply(h, gate, h)
             return both.dot(outward, y)
 

@@ -7,6 +7,9 @@ No dropout. Parameters 12·D² + 9·D. Forward FLOPs 24·T·D². No decode state
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from engine import registry
@@ -79,14 +82,17 @@ class Swi(Pointwise):
         return linear(dwide, p["wide_weight"].T, None, tape).reshape(x.shape)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
-        inward, outward = fold.reading(p["wide_weight"], bias=p["wide_bias"]), fold.writing(p["c_proj_dn_weight"],
-                                                                                            p["c_proj_dn_bias"])
-        F, one = len(outward) - 1, fold.constant(1)
-        inward[:, F:] *= 0.5  # swish(z) = z·σ(z) = z/2·(1 + tanh z/2)
+        inward = fold.reading(p["wide_weight"], bias=p["wide_bias"])
+        inward[:, 4 * self.config.n_emb :] *= 0.5  # swish(z) = z·σ(z) = z/2·(1 + tanh z/2)
+        outward = fold.writing(p["c_proj_dn_weight"], p["c_proj_dn_bias"])
+        return partial(fold.shared(self, lambda: self._step(fold)), inward, outward)
+
+    def _step(self, fold: Fold) -> Callable[..., Array]:
+        F, one = 4 * self.config.n_emb, fold.constant(1)
         wide, (both, h), y = fold.empty(2 * F), fold.hidden(F), fold.empty(self.config.n_emb)
         up, half = wide[:, :F], wide[:, F:]
 
-        def step(x: Array) -> Array:
+        def step(inward: Array, outward: Array, x: Array) -> Array:
             x.dot(inward, wide)
             np.tanh(half, h)
             np.add(h, one, h)
