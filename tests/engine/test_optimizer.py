@@ -128,7 +128,7 @@ def test_decay_alone_shrinks_matrices_alone():
 
 def test_numbers_of_the_paper():
     config = Config.read()
-    assert (config.r_beta1, config.r_beta2) == (0.9, 0.99) and optimizer.EPS == 1e-8
+    assert (config.r_beta1, config.r_beta2) == (0.85, 0.99) and optimizer.EPS == 1e-8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
