@@ -99,6 +99,8 @@ def train(model: Gpt, given: argparse.Namespace) -> float:
 def full_loss(model: Gpt, ids: Tensor, n_ctx: int) -> float:
     """Mean cross entropy over ids (N,), every one but the first predicted once, from the start of its window on."""
     total, whole = 0.0, (len(ids) - 1) // n_ctx * n_ctx
+    if len(ids) < 2:
+        return 0.0
     windows = list(torch.stack([ids[:whole].view(-1, n_ctx), ids[1 : whole + 1].view(-1, n_ctx)]).split(64, 1))
     if whole < len(ids) - 1:
         windows.append(torch.stack([ids[whole:-1], ids[whole + 1 :]])[:, None])
@@ -110,11 +112,12 @@ def full_loss(model: Gpt, ids: Tensor, n_ctx: int) -> float:
 def learn(model: Gpt, given: argparse.Namespace) -> dict[str, Any]:
     """Seconds, steps and loss when the target is reached; loss None when it never is."""
     ids = torch.frombuffer(bytearray(Path(given.ids).read_bytes()), dtype=torch.int32).long()
-    seconds, least = 0.0, float("inf")
+    seconds, least, near = 0.0, float("inf"), given.target + 0.2
     text, held_back = ids[: -given.held_back], ids[-given.held_back :]
     for step, took in enumerate(islice(steps(model, text, given), given.most), 1):
         seconds += took
-        if step % given.every == 0:
+        # reading all of it costs as much as many steps: the first tenth tells when it may be worth it
+        if step % given.every == 0 and full_loss(model, held_back[: len(held_back) // 10], given.n_ctx) < near:
             loss = full_loss(model, held_back, given.n_ctx)
             least = min(loss, least)
             if loss <= given.target:
