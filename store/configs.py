@@ -51,7 +51,7 @@ def _supplied(raw: Mapping[str, Any], trained: bool) -> dict[str, Any]:
     if str(given.get("c_device_cpu_cores")) == _ALL_CORES:
         given["c_device_cpu_cores"] = 0
     if "babytui_format" in raw:
-        return complete(given)
+        return complete(given) if trained else given
     for name, parameter in PARAMETERS.items():
         if parameter.absent is not None and (trained or parameter.owner is None):
             given.setdefault(name, parameter.absent)
