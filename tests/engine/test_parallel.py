@@ -209,6 +209,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(which):
 
 _PARENT = """
 import sys
+import time
 import numpy as np
 from engine.config import Config
 from engine.model import Model
@@ -221,8 +222,8 @@ while True:
     team.gradient(0, ids, ids, 1.0)
     team.update(0.0, 1.0)
     print("step", flush=True)
-    if sys.argv[1] == "between":
-        sys.stdin.read()
+    while sys.argv[1] == "between":
+        time.sleep(0.01)  # a signal that comes just before a read would not end it
 """
 
 
