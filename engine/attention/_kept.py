@@ -10,10 +10,9 @@ from functools import cache
 
 import numpy as np
 
+from engine.attention._softmax import SAFE
 from engine.backend import Array, xp
 from engine.functional import softmax
-
-_LEAST, _MOST = 1e-25, 1e25  # between these a sum of exponentials has lost nothing to the limits of float32
 
 
 def attend_kept(q: Array, kv: Array, o: Array, scale: float) -> None:
@@ -51,7 +50,7 @@ def attender(q: Array, n: int) -> Callable[[int, Array, Array], tuple[Array, Arr
         exp(line, line)
         rows.dot(some, total)
         sums = total.tolist()
-        if min(sums) < _LEAST or max(sums) > _MOST:
+        if min(sums) < 1 / SAFE or max(sums) > SAFE:
             matmul(q, seen, s)
             s -= s.max(-1, keepdims=True)
             exp(line, line)

@@ -29,7 +29,7 @@ from engine.tape import Tape
 
 _ROWS = 64
 _BLOCK = 1 << 20  # bytes of the weights of a block
-_SAFE = 1e26  # a row sum between this and its inverse has lost nothing to overflow or underflow of float32
+SAFE = 1e26  # a row sum between this and its inverse has lost nothing to overflow or underflow of float32
 
 
 @lru_cache(maxsize=64)
@@ -59,7 +59,7 @@ def exponentials(s: Array, total: Array, scores: Callable[[], None]) -> None:
         with np.errstate(over="ignore"):
             np.exp(s, out=s)
             np.matmul(s, ones, out=total)
-        if total.min() > 1 / _SAFE and total.max() < _SAFE:
+        if total.min() > 1 / SAFE and total.max() < SAFE:
             return
         scores()
     s -= s.max(-1)[..., None]

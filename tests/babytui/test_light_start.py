@@ -23,6 +23,17 @@ def python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
                           env=_env(cwd))
 
 
+def done_with(words: list[str], modules: object, cwd: Path):
+    """The command in a process that must find none of the modules loaded at its end."""
+    done = python("import sys\n"
+                  "from babytui.__main__ import main\n"
+                  f"code = main({words!r})\n"
+                  f"print('heavy:', [name for name in {modules!r} if name in sys.modules], file=sys.stderr)\n"
+                  "sys.exit(code)", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("heavy: []\n")
+
+
 def _env(home: Path) -> dict[str, str]:
     return {"HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
 
@@ -31,13 +42,7 @@ def _env(home: Path) -> dict[str, str]:
                                    ["inputs", "list"], ["bakeoff", "list"], ["bakeoff", "--help"],
                                    ["bench", "--help"]])
 def test_light_verbs_import_no_arrays_and_no_screens(tmp_path, words):
-    done = python("import sys\n"
-                  "from babytui.__main__ import main\n"
-                  f"code = main({words!r})\n"
-                  f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
-                  "sys.exit(code)", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith("heavy: []\n")
+    done_with(words, HEAVY, tmp_path)
 
 
 def test_info_and_delete_import_no_arrays(tmp_path, trained):
@@ -56,13 +61,7 @@ def test_info_and_delete_import_no_arrays(tmp_path, trained):
     ["train", "--input", "nursery", "--steps", "1", "--detach", "--preset", "newborn"]])
 def test_verbs_with_arrays_import_no_screens(tmp_path, nest, words):
     workspace, _ = nest
-    done = python("import sys\n"
-                  "from babytui.__main__ import main\n"
-                  f"code = main([*{words!r}, '--workspace', {str(workspace.root)!r}])\n"
-                  f"print('heavy:', [name for name in {SCREENS!r} if name in sys.modules], file=sys.stderr)\n"
-                  "sys.exit(code)", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith("heavy: []\n")
+    done_with([*words, "--workspace", str(workspace.root)], SCREENS, tmp_path)
     for run in runs.all_runs(workspace):
         run.wait(60)
 
