@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import zlib
 from collections.abc import Sequence
@@ -15,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ConfigError
-
 Array = Any  # np.ndarray or cupy.ndarray
 
 # What weights are stored in, and what is computed in. On a CPU halves are storage only.
@@ -25,45 +22,41 @@ COMPUTE = {"fp16": np.float32, "fp32": np.float32, "fp64": np.float64}
 
 
 class _Arrays:
-    """The array module in use. Attributes are looked up once and then plain, so that `xp.exp` costs nothing extra."""
+    """The array module in use. Attributes are looked up once and then plain, so that `xp.exp` costs nothing extra.
+
+    kernels: engine.kernels where the module's arrays lie on a GPU, else None. Other functions of the module may be
+    replaced too, by what does the same there.
+    """
 
     def __init__(self, module: ModuleType):
-        self._module = module
+        self._switch(module)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
         self.__dict__[name] = value
         return value
 
-    def _switch(self, module: ModuleType) -> None:
+    def _switch(self, module: ModuleType, kernels: Any = None, **replaced: Any) -> None:
         self.__dict__.clear()
-        self._module = module
+        self.__dict__.update(replaced, _module=module, kernels=kernels)
 
 
 xp: Any = _Arrays(np)
 
 
-def use(device: str, core: int = 0, tensor: bool = False) -> None:
-    """Compute on "cpu" or "gpu" from now on. ConfigError when there is no usable CuPy or GPU."""
+def use(device: str, core: int = 0, tensor: bool = False, halves: bool = False) -> None:
+    """Compute on "cpu" or "gpu" from now on. ConfigError when there is no usable CuPy or GPU.
+
+    tensor: matrix products may round what they read to TF32, halves: to half precision; both sum in float32.
+    """
     if device == "cpu":
         xp._switch(np)
         return
-    if tensor:
-        os.environ["CUPY_TF32"] = "1"  # read when CuPy is imported
-    try:
-        import cupy
-    except ImportError:
-        raise ConfigError("c_device is gpu but CuPy is not installed; run pip install cupy-cuda12x "
-                          "(or cupy-cuda13x for CUDA 13), or set c_device to cpu.", "c_device") from None
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-        if core >= count:
-            raise ConfigError(f"c_device_gpu_core is {core} but there are {count} GPUs, counted from 0.",
-                              "c_device_gpu_core")
-        cupy.cuda.Device(core).use()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise ConfigError(f"c_device is gpu but no GPU answers ({error}); set c_device to cpu.", "c_device") from None
-    xp._switch(cupy)
+    from engine import cublas, kernels
+    from engine.device import connect
+
+    cupy = connect(core)
+    xp._switch(cupy, kernels, matmul=cublas.products(cupy, "fp16" if halves else "tf32" if tensor else ""))
 
 
 def host(x: Array) -> np.ndarray:
@@ -175,3 +168,10 @@ def zeros(size: int, dtype: Any) -> Array:
     array, _ = _aligned((size,), dtype)
     array.fill(0)
     return array
+
+
+def pinned(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An uninitialised array on the host that a GPU copies from and to by itself, while the host goes on."""
+    size = prod(shape)
+    memory = xp._module.cuda.alloc_pinned_memory(size * np.dtype(dtype).itemsize)
+    return np.frombuffer(memory, dtype, size).reshape(shape)

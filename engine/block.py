@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -55,15 +56,22 @@ class Block:
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """The block's output; saves on the tape what `backward` needs."""
-        return self._run(x, tape, lambda z: self.attention.forward(self.a, z, tape),
+        return self.run(x, tape, lambda z: self.attention.forward(self.a, z, tape),
                          lambda z: self.network.forward(self.n, z, tape))
 
     def prefill(self, x: Array, states: tuple[State, State], tape: Tape) -> Array:
         """The outputs for the next tokens; advances the states."""
-        return self._run(x, tape, lambda z: self.attention.prefill(self.a, z, states[0], tape),
+        return self.run(x, tape, lambda z: self.attention.prefill(self.a, z, states[0], tape),
                          lambda z: self.network.prefill(self.n, z, states[1], tape))
 
-    def _run(self, x: Array, tape: Tape, attention: Any, network: Any) -> Array:
+    def prefill_at(self, x: Array, states: tuple[State, State], place: Array, tape: Tape) -> Array:
+        """The output for one token at a position that is read from an array, see `Variant.prefill_at`."""
+        return self.run(x, tape, lambda z: self.attention.prefill_at(self.a, z, states[0], place, tape),
+                         lambda z: self.network.prefill_at(self.n, z, states[1], place, tape))
+
+    def run(self, x: Array, tape: Tape, attention: Callable[[Array], Array],
+            network: Callable[[Array], Array]) -> Array:
+        """The block's output when its two parts are these functions, whose results are changed."""
         if self.pre:
             a = attention(self._norm(1, x, tape))
             a += x

@@ -234,6 +234,9 @@ _ALL: tuple[Parameter, ...] = (
               group=TRAINING, quality="fan learns faster", options=_words("fan", "normal"), before="normal"),
     Parameter("n_seed", "int", 1, "Seed of every random number; the same seed gives the same model.", group=TRAINING,
               low=0, high=2**63 - 1),
+    Parameter("c_not_finite", "choice", "rollback",
+              "When the gradient is not finite in five steps in a row: stop, or go on from the last good checkpoint "
+              "with half the learning rate (rollback).", group=TRAINING, options=_words("rollback", "stop")),
     Parameter("d_type", "choice", "fp32", "Number format of the weights.", group=MACHINE,
               size="fp64 doubles, fp16 halves", speed="fp32 is fastest on a CPU",
               quality="fp64 is for exactness, not for learning",
@@ -245,6 +248,13 @@ _ALL: tuple[Parameter, ...] = (
     Parameter("c_device_gpu_core", "int", 0, "Which GPU, counted from 0.", group=MACHINE, low=0, high=64),
     Parameter("c_device_gpu_tensor", "bool", False, "Let the GPU round to TF32 in matrix products.", group=MACHINE,
               speed="faster on a GPU", quality="a little less exact"),
+    Parameter("s_checkpoint_seconds", "int", 60, "Seconds between two checkpoints of a run; 0 = not by time.",
+              group=MACHINE, speed="below 10 may cost a little", low=0, high=86400, step=10),
+    Parameter("s_checkpoint_steps", "int", 0, "Steps between two checkpoints of a run; 0 = not by steps.",
+              group=MACHINE, speed="every few steps is slow", low=0, high=10**9, step=100),
+    Parameter("n_checkpoints", "int", 3, "How many of the last checkpoints are kept, beside the best. A finished run "
+              "keeps only the last and the best, but all of them when this is more than 3.", group=MACHINE, low=1,
+              high=1000),
     Parameter("infr_cache", "bool", True, "Keep what was computed for earlier tokens when generating.", group=MACHINE,
               speed="much faster", quality="the same text"),
 )
@@ -356,6 +366,10 @@ class Config:
         yield ("n_groups", v.n_emb % v.n_groups == 0,
                f"n_groups {v.n_groups} does not divide n_emb {v.n_emb}; "
                f"the nearest that does is {nearest_divisor(v.n_emb, v.n_groups)}.")
+        for name in ("n_groups", "n_experts"):
+            yield (name, v.n_layers * v.values[name] <= 1 << 16,
+                   f"n_layers {v.n_layers} times {name} {v.values[name]} are more than 65,536 matrices; lower one of "
+                   "them.")
         yield ("n_rank", v.n_rank <= v.n_emb, f"n_rank {v.n_rank} is larger than n_emb {v.n_emb}; lower it.")
         yield ("s_stride", v.s_stride == "auto" or v.s_stride <= v.n_ctx,
                f"s_stride {v.s_stride} is larger than n_ctx {v.n_ctx} and would skip text; lower it or use auto.")

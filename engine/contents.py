@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine import registry
@@ -44,7 +44,7 @@ def agree(config: Config, found: Mapping[str, Any], source: str) -> Config:
     return config.replace(**found)
 
 
-def check(config: Config, declared: Sequence[Tensor], contents: Mapping[str, Any], source: str) -> None:
+def check(config: Config, declared: Iterable[Tensor], contents: Mapping[str, Any], source: str) -> None:
     """FormatError names the tensor that is missing, has another shape or one too many of its kind, or the number that
     its tensors contradict. declared: the tensors of a model with this config; contents: under our names."""
     known: set[str] = set()
@@ -67,6 +67,16 @@ def check(config: Config, declared: Sequence[Tensor], contents: Mapping[str, Any
                               "damaged.")
 
 
+def check_state(declared: Iterable[Tensor], arrays: Mapping[str, Any], source: str) -> None:
+    """FormatError unless a checkpoint has the weights and moments of a model of these tensors: asked before anything is
+    allocated, so that no model is larger than the checkpoint that it is to be filled from."""
+    for tensor in declared:
+        found = arrays.get(f"weights/{tensor.name}")
+        if found is None or found.shape != tensor.shape:
+            raise FormatError(f"{source} does not fit this run: weights/{tensor.name} is {_shown(found)}, not "
+                              f"{_shape(tensor.shape)} as its plan says.")
+
+
 def _check_tensor(name: str, value: Any, shape: tuple[int, ...], optional: bool, config: Config, source: str) -> None:
     if value is None:
         if not optional:
@@ -82,7 +92,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return _shape(value.shape) if hasattr(value, "shape") else shown(value)
+    return _shape(value.shape) if hasattr(value, "shape") else "missing" if value is None else shown(value)
 
 
 def _numberless(name: str) -> str:

@@ -71,23 +71,25 @@ _LANE, _PIECE = 384, 1024  # tokens
 _MOST_LANES, _LANE_NUMBERS = 16, 1 << 28
 
 
-def lanes(config: Config, weights: int = 0) -> list[list[slice]]:
+def lanes(config: Config, weights: int = 0, ranks: int = 1) -> list[list[slice]]:
     """How a batch is cut: lanes, which different processes may take, of pieces, which are walked one after the other.
 
     Slices of the batch. A function of the configuration (and the number of weights, since every lane has a gradient of
-    its own), never of the machine.
+    its own), never of the machine. A GPU takes the whole batch at once, or its part of it when `ranks` share it.
     """
+    if config.c_device == "gpu":
+        return [[lane] for lane in slices(0, config.batch_size, ranks)]
     tokens = config.batch_size * config.n_ctx
     wanted = 1 << max(0, (tokens // _LANE).bit_length() - 1)
     affordable = max(1, _LANE_NUMBERS // max(weights, 1))
     cut = []
-    for lane in _slices(0, config.batch_size, min(wanted, _MOST_LANES, affordable)):
+    for lane in slices(0, config.batch_size, min(wanted, _MOST_LANES, affordable)):
         size = lane.stop - lane.start
-        cut.append(_slices(lane.start, lane.stop, max(1, round(size * config.n_ctx / _PIECE))))
+        cut.append(slices(lane.start, lane.stop, max(1, round(size * config.n_ctx / _PIECE))))
     return cut
 
 
-def _slices(start: int, stop: int, parts: int) -> list[slice]:
+def slices(start: int, stop: int, parts: int) -> list[slice]:
     """[start, stop) in at most `parts` slices of nearly equal size."""
     parts = min(parts, stop - start)
     edges = [start + (stop - start) * i // parts for i in range(parts + 1)]

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from engine import backend, data, processor, registry, schedule
+from engine import backend, data, device, processor, registry, schedule
 from engine.adaptation import Adaptation
 from engine.config import Config
+from engine.cublas import WORKSPACE
 from engine.model import Model, lowest, tensors
 from engine.optimizer import AdamW
 from engine.parameters import Gradients, Tensor, adapters
@@ -20,7 +21,7 @@ from engine.prepared import copied
 TOKENS_PER_PARAMETER = (20, 40)  # Hoffmann et al., arXiv 2203.15556, found about 20
 _NEXT_PROCESS = 0.8  # of the first one's speed
 _LOOKING = 1.1  # evaluations and samples
-_QUICK = 5e10  # FLOPs of a step that calibration may take
+_QUICK = {"cpu": 5e10, "gpu": 2e12}  # FLOPs of a step that calibration may take; on a GPU few tell of launches only
 _PASSES = 3.0  # a backward pass costs twice its forward pass, half of that for the gradients of the weights
 
 
@@ -78,7 +79,7 @@ def estimate(config: Config, *, vocab_size: int = 65, text_tokens: int | None = 
         tokens_per_step=each,
         tokens_needed=(parameters * TOKENS_PER_PARAMETER[0], parameters * TOKENS_PER_PARAMETER[1]), steps=steps,
         tokens=steps * each, seconds=_seconds(config, buffered, steps * per_step, speed) if speed and steps else None)
-    found.warnings.extend(_warnings(config, found, text_tokens, newborn=adaptation is None))
+    found.warnings.extend(_warnings(config, found, text_tokens, vocab_size, adaptation))
     return found
 
 
@@ -131,12 +132,18 @@ def calibrate(config: Config, seconds: float = 0.5) -> float:
         ids = backend.random(1, "calibrate").integers(0, 65, (small.batch_size, small.n_ctx + 1))
         inputs, targets = backend.xp.asarray(ids[:, :-1]), backend.xp.asarray(ids[:, 1:])
         flops = _PASSES * small.batch_size * forward_flops(small, 65, small.n_ctx)
-        best, spent = float("inf"), 0.0
-        while spent < seconds:
-            begun = time.perf_counter()
+
+        def step() -> None:
             gradients.reset()
             model.loss_and_gradients(inputs, targets, gradients)
             optimizer.step(model.params.flat, gradients.finish(), 1e-6, 1.0, 1)
+
+        if config.c_device == "gpu":
+            step()  # compiles its kernels
+        best, spent = float("inf"), 0.0
+        while spent < seconds:
+            begun = time.perf_counter()
+            step()
             took = time.perf_counter() - begun
             spent += took
             best = min(best, took)
@@ -149,7 +156,7 @@ def _stand_in(config: Config) -> Config:
     small = config.replace(n_layers=1, s_stride="auto")
     while True:
         step = _PASSES * small.batch_size * forward_flops(small, 65, small.n_ctx)
-        if _training_bytes(small, 65, tensors(small, 65)) <= 1 << 30 and step <= _QUICK:
+        if _training_bytes(small, 65, tensors(small, 65)) <= 1 << 30 and step <= _QUICK[small.c_device]:
             return small
         if small.batch_size > 1:
             small = small.replace(batch_size=small.batch_size // 2)
@@ -172,7 +179,8 @@ def _json_bytes(config: Config) -> float:
 
 
 def _training_bytes(config: Config, vocab_size: int, all_tensors: Sequence[Tensor]) -> int:
-    """Weights, gradients, two moments, and what a pass over one shard keeps for its backward pass."""
+    """Weights, gradients, two moments, what a pass over one shard keeps for its backward pass, and on a GPU what its
+    matrix products need beside."""
     size = np.dtype(backend.COMPUTE[config.d_type]).itemsize
     weights = sum(t.size for t in all_tensors)
     buffered = sum(t.size for t in all_tensors if not t.frozen)
@@ -187,16 +195,38 @@ def _training_bytes(config: Config, vocab_size: int, all_tensors: Sequence[Tenso
     peak = max(kind.flops(config, T) / (2 * config.n_emb) for kind in _variants(config)) / 4
     layers = config.n_layers - max(0, lowest(all_tensors, config.n_layers))  # those that keep anything
     passing = sequences * (layers * saved + 3 * T * vocab_size + 6 * T * config.n_emb + peak)
-    return round(size * (weights + masters + base + mask + (2 + len(lanes)) * buffered + passing))
+    workspace = WORKSPACE if config.c_device == "gpu" else 0
+    return workspace + round(size * (weights + masters + base + mask + (2 + len(lanes)) * buffered + passing))
 
 
-def _warnings(config: Config, found: Estimate, text_tokens: int | None, newborn: bool) -> list[str]:
+def smaller(config: Config, room: int | None, vocab_size: int, adaptation: Adaptation | None = None) -> str:
+    """What to change so that training takes no more than `room` bytes, or as far as it is known less than now, as the
+    end of a sentence."""
+    declared = (adaptation or Adaptation()).tensors(tensors(config, vocab_size))
+    advice = []
+    batch = config.batch_size // 2
+    while room is not None and batch and _training_bytes(config.replace(batch_size=batch), vocab_size, declared) > room:
+        batch //= 2
+    if batch:
+        advice.append(f"lower batch_size to {batch}")
+    if config.d_type == "fp64":
+        advice.append("set d_type to fp32")
+    advice.append("lower n_ctx, n_emb or n_layers")
+    return ", or ".join(advice)
+
+
+def _warnings(config: Config, found: Estimate, text_tokens: int | None, vocab_size: int,
+              adaptation: Adaptation | None) -> list[str]:
     warnings = []
-    memory = _memory()
+    gpu = device.memory(config.c_device_gpu_core) if config.c_device == "gpu" else None
+    if gpu and found.training_bytes > gpu[0]:
+        warnings.append(f"Training needs about {found.training_bytes / 2**30:.1f} GiB but the GPU has "
+                        f"{gpu[0] / 2**30:.1f} GiB free; {smaller(config, gpu[0], vocab_size, adaptation)}.")
+    memory = _memory() if config.c_device == "cpu" else None
     if memory and found.training_bytes > memory:
         warnings.append(f"Training needs about {found.training_bytes / 2**30:.1f} GiB but only "
                         f"{memory / 2**30:.1f} GiB are free; lower batch_size, n_ctx or n_emb.")
-    if newborn and found.steps and found.tokens < found.parameters:
+    if adaptation is None and found.steps and found.tokens < found.parameters:
         warnings.append("The run reads less than one token per parameter; raise n_steps or n_epochs, or lower n_emb.")
     if text_tokens and found.tokens > 60 * text_tokens and config.r_dropout == 0:
         warnings.append("The run reads the text more than 60 times; raise r_dropout or use more text.")

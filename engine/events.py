@@ -6,11 +6,12 @@ An event becomes one JSON object: its fields, `event` (the kind) and `time` (Uni
 from __future__ import annotations
 
 import time as _time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar
 
-from engine.errors import FormatError
+from engine.errors import FormatError, shown
 
 KINDS: dict[str, type[Event]] = {}
 
@@ -35,7 +36,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Start(Event):
-    """A run begins, or goes on after step `step`. `steps` is the planned total, `tokens_per_step` = batch · n_ctx."""
+    """A run begins, or goes on after step `step`. `steps` is the planned total, `tokens_per_step` = batch · n_ctx.
+
+    ranks: how many processes of a group train it (1: there is none), hosts: on which machines.
+    """
 
     config: Mapping[str, Any]
     parameters: int
@@ -45,6 +49,8 @@ class Start(Event):
     train_tokens: int
     validation_tokens: int
     dataset: str = ""
+    ranks: int = 1
+    hosts: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +79,20 @@ class Evaluation(Event):
     tokens: int
     seconds: float
     full: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norms(Event):
+    """L2 norms of the parts of the model, told before an evaluation, of the step that was made last.
+
+    gradient: of the mean loss, before clipping; update: what the optimizer added to the weights; weight: the weights
+    after it. Keys, the same in all three and in the model's order: "embedding", for each block "block_0_norms" (its
+    layer norms), "block_0_attention" and "block_0_network", and "head". What is not trained has a 0.
+    """
+
+    gradient: Mapping[str, float]
+    update: Mapping[str, float]
+    weight: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +140,53 @@ class End(Event):
 
 
 def parse(raw: Mapping[str, Any]) -> Event:
-    """The event of a journal line. Unknown fields are ignored; FormatError when the kind or a field is missing."""
-    cls = KINDS.get(str(raw.get("event")))
+    """The event of a journal line, every field of its type. Unknown fields are ignored; FormatError when the kind is
+    unknown, or a field is missing or not what it should be: whoever shows an event need not look at it again."""
+    kind = raw.get("event")
+    cls = KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
-        raise FormatError(f"A journal line has the unknown event '{raw.get('event')}'; it is ignored.")
+        raise FormatError(f"A journal line has the unknown event {shown(kind)}; it is ignored.")
+    given = {}
+    for name, good in _checks(cls.kind):
+        if name in raw:
+            value = raw[name]
+            if not good(value):
+                raise FormatError(f"A journal line of event '{cls.kind}' has the {name} {shown(value)}; it is ignored.")
+            given[name] = value
     try:
-        return cls(**{f.name: raw[f.name] for f in fields(cls) if f.name in raw})
+        return cls(**given)
     except TypeError as error:
         raise FormatError(f"A journal line of event '{cls.kind}' lacks a field ({error}).") from None
+
+
+def sound(raw: Mapping[str, Any]) -> bool:
+    """Whether a journal line is an event, for whoever reads lines as they are."""
+    try:
+        parse(raw)
+    except FormatError:
+        return False
+    return True
+
+
+_NUMBERS = (int, float)
+# by the annotation of a field; numbers beyond these bounds come from no run and break calendars and clocks
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: type(value) is int and 0 <= value < 1 << 63,
+    "float": lambda value: type(value) in _NUMBERS and -1e300 < value < 1e300,
+    "float | None": lambda value: value is None or (type(value) in _NUMBERS and -1e300 < value < 1e300),
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "Mapping[str, Any]": lambda value: isinstance(value, Mapping),
+    "Mapping[str, float]": lambda value: isinstance(value, Mapping) and all(
+        isinstance(key, str) and type(one) in _NUMBERS and -1e300 < one < 1e300 for key, one in value.items()),
+}
+
+
+@cache
+def _checks(kind: str) -> tuple[tuple[str, Callable[[Any], bool]], ...]:
+    """The fields of a kind of event, and what says whether a value can be theirs."""
+    return tuple((f.name, _a_moment if f.name == "time" else _CHECKS[str(f.type)]) for f in fields(KINDS[kind]))
+
+
+def _a_moment(value: Any) -> bool:
+    return type(value) in _NUMBERS and 0 <= value < 253402214400  # until the year 9999

@@ -2,7 +2,7 @@
 
 Shapes: N rows (tokens), D columns. Buffers come from the tape. Long element-wise chains walk the rows in blocks that
 stay in the cache; sums over rows and columns are products with a vector of ones, which is several times faster than
-`.sum` and just as exact.
+`.sum` and just as exact. On a GPU `xp.kernels` has one kernel for all of it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ def constant(size: int, value: float, dtype: Any) -> Array:
 
 
 def blocks(x: Array) -> Iterator[slice]:
-    """Slices of the rows of x (N, ...) that are about as large as the cache likes."""
+    """Slices of the rows of x (N, ...) that are about as large as the cache likes; all of them on a GPU."""
+    if xp.kernels:
+        return iter((slice(0, len(x)),))
     rows = max(1, _BLOCK * len(x) // max(1, x.nbytes))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
 def column_sums(x: Array, out: Array | None = None) -> Array:
     """Σ over rows: (N, D) → (D,)."""
+    if xp.kernels:
+        return xp.kernels.column_sums(x, out)
     return xp.matmul(constant(len(x), 1.0, x.dtype), x, out=out)
 
 
@@ -51,7 +55,11 @@ def column_sums(x: Array, out: Array | None = None) -> Array:
 def layer_norm(x: Array, gamma: Array, beta: Array, tape: Tape) -> Array:
     """y = (x - mean) / sqrt(var + 1e-5) · gamma + beta over the last axis, population variance. x: (N, D)."""
     N, D = x.shape
-    if N == 1 and tape.small(x) and xp._module is np:  # one token: numbers instead of columns
+    if xp.kernels:
+        y, *saved = xp.kernels.layer_norm(xp.ascontiguousarray(x), gamma, beta, tape.recording)
+        tape.save(*saved)
+        return y
+    if N == 1 and tape.small(x):  # one token: numbers instead of columns
         one = x[0]
         y = one - float(np.dot(one, constant(D, 1 / D, x.dtype)))
         y *= 1 / sqrt(float(np.dot(y, y)) / D + EPS)
@@ -86,6 +94,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, tape: Tape) -> Array:
 def layer_norm_backward(dy: Array, gamma: Array, tape: Tape) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta): dx = (dŷ - mean(dŷ) - x̂ · mean(dŷ ⊙ x̂)) / σ with dŷ = dy ⊙ gamma, in place of dy (N, D)."""
     xhat, scale = tape.pop()
+    if xp.kernels:
+        return xp.kernels.layer_norm_backward(dy, gamma, xhat, scale)
     N, D = dy.shape
     product, m1, m2, share = tape.empty(N, D), tape.empty(N), tape.empty(N), tape.empty(D)
     xp.multiply(dy, xhat, out=product)
@@ -123,6 +133,9 @@ def gelu(u: Array, tape: Tape) -> Array:
     When the tape records, dy/du = h + 2u · h(1 - h) · √(2/π)(1 + 3 · 0.044715 u²) is computed while u is in the cache
     and saved in u's place, so that the backward pass is one product.
     """
+    if xp.kernels:
+        tape.save(u)
+        return xp.kernels.gelu(u)
     if tape.small(u):
         t = u * u
         t *= _A * _C
@@ -160,6 +173,8 @@ def gelu(u: Array, tape: Tape) -> Array:
 
 def gelu_backward(dy: Array, tape: Tape) -> Array:
     """du = dy ⊙ dGELU/du, in place of dy."""
+    if xp.kernels:
+        return xp.kernels.gelu_backward(dy, tape.pop())
     dy *= tape.pop()
     return dy
 
@@ -178,6 +193,8 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
 
 def softmax(x: Array, out: Array | None = None) -> Array:
     """Softmax over the last axis, shifted by its maximum. In place when `out` is x."""
+    if xp.kernels and out is x:
+        return xp.kernels.softmax(x)[0]
     out = xp.subtract(x, x.max(-1, keepdims=True), out=out)
     xp.exp(out, out=out)
     out /= out.sum(-1, keepdims=True)
@@ -186,16 +203,22 @@ def softmax(x: Array, out: Array | None = None) -> Array:
 
 def softmax_backward(dy: Array, y: Array) -> Array:
     """dx = y ⊙ (dy - Σ dy ⊙ y), in place of dy."""
+    if xp.kernels:
+        return xp.kernels.softmax_backward(dy, y)
     dy -= (dy * y).sum(-1, keepdims=True)
     dy *= y
     return dy
 
 
-def cross_entropy(logits: Array, targets: Array, tape: Tape) -> Array:
+def cross_entropy(logits: Array, targets: Array, tape: Tape, scale: float = 1.0) -> Array:
     """Per-token losses -log softmax(logits)[target] in nats, (N,) float64. logits: (N, V), overwritten.
 
-    When the tape records, softmax(logits) - onehot(targets) is left in place of the logits and saved.
+    When the tape records, what `cross_entropy_backward` begins with is left in place of the logits and saved. scale: of
+    the losses, as it will be given there; a GPU multiplies with it at once, and with `tape.loss_scale`.
     """
+    if xp.kernels:
+        tape.save(logits)
+        return xp.kernels.cross_entropy(logits, targets, scale, tape.loss_scale if tape.recording else None)
     N = len(logits)
     rows = xp.arange(N)
     logits -= logits.max(-1, keepdims=True)
@@ -213,15 +236,25 @@ def cross_entropy(logits: Array, targets: Array, tape: Tape) -> Array:
 def cross_entropy_backward(scale: float, tape: Tape) -> Array:
     """d(scale · Σ losses)/dlogits, (N, V)."""
     dlogits = tape.pop()
-    dlogits *= scale
+    if not xp.kernels:
+        dlogits *= scale
     return dlogits
 
 
 # Embedding ------------------------------------------------------------------------------------------------------------
 
 
+def gather_rows(matrix: Array, ids: Array, out: Array) -> Array:
+    """The rows of a matrix (V, D) at ids (…), which lie within it: out (…, D)."""
+    if xp._module is np:
+        return np.take(matrix, ids, 0, out, "clip")  # clip: no buffering
+    return xp.take(matrix, ids, axis=0, out=out)
+
+
 def scatter_rows(ids: Array, dx: Array, size: int, tape: Tape) -> Array:
     """Σ of the rows of dx (N, D) that share an id: (size, D). Deterministic."""
+    if xp.kernels:
+        return xp.kernels.scatter_rows(ids, dx, size)
     if size <= 1024:  # a product with a one-hot matrix beats sorting while the matrix is small
         hot, sums = tape.empty(size, len(ids)), tape.empty(size, dx.shape[1])
         hot.fill(0)

@@ -10,13 +10,14 @@ position count, the one that has nothing after it; those of earlier positions ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from engine import backend
 from engine.backend import host, xp
+from engine.device import guarded
 from engine.errors import ConfigError
 from engine.model import Model
 from engine.prepared import stepper
@@ -116,6 +117,43 @@ def candidates(logits: np.ndarray, sampler: Sampler, context: Sequence[int] = ()
     return [Candidate(int(i), float(before[i]), float(after[i])) for i in np.argsort(-before, kind="stable")[:count]]
 
 
+STAGES = ("model", "repetition", "temperature", "top_k", "top_p", "min_p")
+
+
+class Stage(NamedTuple):
+    """The next token's distribution (V,) float64 after one of STAGES, and how many tokens are still possible. acts:
+    whether the sampler asks for it; the distribution is that of the stage before it if not."""
+
+    name: str
+    probabilities: np.ndarray
+    left: int
+    acts: bool
+
+
+def stages(logits: np.ndarray, sampler: Sampler, context: Sequence[int] = ()) -> list[Stage]:
+    """The distribution by the model alone, then after each filter in order: the last is `sampler.probabilities`."""
+    neutral = Sampler()
+    so_far = neutral
+    found: list[Stage] = []
+    for name in STAGES:
+        acts = name != "model" and getattr(sampler, name) != getattr(neutral, name)
+        if acts:
+            so_far = replace(so_far, **{name: getattr(sampler, name)})
+        p = so_far.probabilities(logits, context) if acts or not found else found[-1].probabilities
+        found.append(Stage(name, p, int(np.count_nonzero(p)), acts))
+    return found
+
+
+def in_view(begun: int, made: int, n_ctx: int, cache: bool = True) -> int:
+    """How many of the last tokens a model sees that has `made` tokens of a reply to a prompt of `begun` tokens, and is
+    to give the next: what `Decoder` keeps, in a formula."""
+    first = min(begun, n_ctx)
+    if made <= n_ctx - first or not cache:
+        return min(first + made, n_ctx)
+    half = max(1, n_ctx // 2)  # the context was full, and is so again after every n_ctx - half + 1 tokens
+    return half + (made - (n_ctx - first) - 1) % (n_ctx - half + 1)
+
+
 class Decoder:
     """Feeds tokens to a model and gives the logits (B, V) of what comes next; keeps to the context by itself.
 
@@ -162,36 +200,40 @@ class Decoder:
 
 
 def stream_batch(model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler, *, replies: int = 1,
-                 cache: bool = True) -> Iterator[list[Token]]:
+                 cache: bool = True, skip: int = 0) -> Iterator[list[Token]]:
     """`replies` continuations of one prompt, a token of each at a time. An empty prompt starts from token id 0.
 
     Closing the iterator stops. Reply r draws from the stream (seed, r), so it says the same alone and in a batch.
+    skip: of that stream, so many numbers are left out: those of the last tokens of a prompt that were a reply's.
     """
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if sampler.seed is None else sampler.seed
-    draws = [_uniforms(backend.random(seed, "sample", reply)) for reply in range(replies)]
+    draws = [_uniforms(backend.random(seed, "sample", reply), skip) for reply in range(replies)]
     context = [list(prompt) or [0] for _ in range(replies)]
-    decoder = Decoder(model, replies, cache)
-    logits = decoder.start(np.array(context))
-    for made in range(max_tokens):
-        if made:
-            logits = decoder.next(np.array([ids[-1] for ids in context]))
-        tokens = []
-        for row, uniforms, ids in zip(logits, draws, context, strict=True):
-            seen = ids[-decoder.n_ctx :] if sampler.repetition != 1 else ()
-            chosen, probability = sampler.draw(row, seen, next(uniforms))
-            ids.append(chosen)
-            tokens.append(Token(chosen, probability, row))
-        yield tokens
+    with guarded(model.config, lambda: "lower n_ctx, or set c_device to cpu"):
+        decoder = Decoder(model, replies, cache)
+        logits = decoder.start(np.array(context))
+        for made in range(max_tokens):
+            if made:
+                logits = decoder.next(np.array([ids[-1] for ids in context]))
+            tokens = []
+            for row, uniforms, ids in zip(logits, draws, context, strict=True):
+                seen = ids[-decoder.n_ctx :] if sampler.repetition != 1 else ()
+                chosen, probability = sampler.draw(row, seen, next(uniforms))
+                ids.append(chosen)
+                tokens.append(Token(chosen, probability, row))
+            yield tokens
 
 
-def _uniforms(rng: np.random.Generator) -> Iterator[float]:
-    """Random numbers in [0, 1), made several at a time."""
+def _uniforms(rng: np.random.Generator, skip: int = 0) -> Iterator[float]:
+    """Random numbers in [0, 1), made several at a time, without the first `skip`."""
+    for left in range(skip, 0, -4096):
+        rng.random(min(left, 4096))
     while True:
         yield from rng.random(64).tolist()
 
 
 def stream(model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler, *,
-           cache: bool = True) -> Iterator[Token]:
+           cache: bool = True, skip: int = 0) -> Iterator[Token]:
     """One continuation of the prompt, token by token; see `stream_batch`."""
-    for tokens in stream_batch(model, prompt, max_tokens, sampler, cache=cache):
+    for tokens in stream_batch(model, prompt, max_tokens, sampler, cache=cache, skip=skip):
         yield tokens[0]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from engine.adaptation import Adaptation
 from engine.backend import Arena, Array, xp
 from engine.block import Block
 from engine.config import Config
+from engine.device import guarded
 from engine.errors import ConfigError, FormatError
 from engine.functional import (
     column_sums,
     cross_entropy,
     cross_entropy_backward,
+    gather_rows,
     layer_norm,
     layer_norm_backward,
     scatter_rows,
@@ -35,14 +37,18 @@ _BLOCK = re.compile(r"block_(\d+)_([a-z0-9]+)_(.+)")
 
 def tensors(config: Config, vocab_size: int) -> list[Tensor]:
     """Every weight of a model in file order: globals, then the blocks. Allocates nothing."""
+    return list(each_tensor(config, vocab_size))
+
+
+def each_tensor(config: Config, vocab_size: int) -> Iterator[Tensor]:
+    """The same one by one: whoever looks for them in a file need not list those of a thousand blocks to miss one."""
     V, D = vocab_size, config.n_emb
-    found = [Tensor("wte_weight", (V, D), "embedding"),
-             Tensor("wpe_weight", (config.n_ctx, D), "embedding"), Tensor("ln_f_gamma", (D,), "ones"),
-             Tensor("ln_f_beta", (D,), "zeros"), Tensor("lm_head_weight", (D, V)),
-             Tensor("lm_head_bias", (V,), "zeros", optional=True)]
+    yield from (Tensor("wte_weight", (V, D), "embedding"),
+                Tensor("wpe_weight", (config.n_ctx, D), "embedding"), Tensor("ln_f_gamma", (D,), "ones"),
+                Tensor("ln_f_beta", (D,), "zeros"), Tensor("lm_head_weight", (D, V)),
+                Tensor("lm_head_bias", (V,), "zeros", optional=True))
     for i in range(config.n_layers):
-        found += Block.tensors(i, config)
-    return found
+        yield from Block.tensors(i, config)
 
 
 def lowest(declared: Sequence[Tensor], n_layers: int) -> int:
@@ -64,12 +70,13 @@ class Model:
         self.config = config.validate()
         self.adaptation = adaptation or Adaptation()
         if config.c_device == "gpu" or xp._module is not np:
-            backend.use(config.c_device, config.c_device_gpu_core, config.c_device_gpu_tensor)
+            backend.use(config.c_device, config.c_device_gpu_core, config.c_device_gpu_tensor, config.d_type == "fp16")
         self.vocab_size = vocab_size
         self.storage = backend.STORAGE[config.d_type]
         self.dtype = backend.COMPUTE[config.d_type]
         declared = self.adaptation.tensors(tensors(config, vocab_size))
-        self.params = Parameters(declared, self.dtype, self.adaptation.scale)
+        with guarded(config, lambda: "lower n_emb or n_layers, or set c_device to cpu"):
+            self.params = Parameters(declared, self.dtype, self.adaptation.scale)
         self.extra: dict[str, Any] = {}
         self.arena = Arena()
         self.blocks = [Block(i, config, self.dtype) for i in range(config.n_layers)]
@@ -123,7 +130,7 @@ class Model:
         contents.check_variants(config, list(arrays), source)
         arrays = _ours(config, arrays)
         config = infer(config, arrays, source)
-        contents.check(config, tensors(config, len(arrays["wte_weight"])), arrays, source)
+        contents.check(config, each_tensor(config, len(arrays["wte_weight"])), arrays, source)
         model = cls(config, arrays["wte_weight"].shape[0], adaptation)
         left = dict(arrays)
         for name, view in model.params.items():
@@ -131,9 +138,9 @@ class Model:
             if value is not None:
                 view[...] = xp.asarray(value)
         model.extra = left
-        model.round()
-        model.params.keep_base()
         model.params.initialise_adapters(config.n_seed)
+        model.round()  # adapters as well: what goes on from a checkpoint of the first step rounds them
+        model.params.keep_base()
         return model
 
     def adapters(self) -> dict[str, np.ndarray]:
@@ -163,14 +170,16 @@ class Model:
 
     # Forward and backward ---------------------------------------------------------------------------------------------
 
-    def _embed(self, ids: Array, start: int, tape: Tape) -> Array:
+    def embed(self, ids: Array, start: int, tape: Tape) -> Array:
+        """The input of the first block (B, T, n_emb) for ids (B, T), of which the first stands at position `start`."""
         B, T = ids.shape
         x = tape.empty(B, T, self.config.n_emb)
-        xp.take(self.params["wte_weight"], ids, axis=0, out=x, mode="clip")  # clip: no buffering; ids are checked
+        gather_rows(self.params["wte_weight"], ids, x)
         x += self.params["wpe_weight"][start : start + T]
         return x
 
-    def _head(self, x: Array, tape: Tape) -> Array:
+    def head(self, x: Array, tape: Tape) -> Array:
+        """Logits (N, V) of the last block's output (…, n_emb), N tokens in all."""
         z = layer_norm(rows(x), self.params["ln_f_gamma"], self.params["ln_f_beta"], tape)
         logits = linear(z, self.params["lm_head_weight"], self.params["lm_head_bias"], tape)
         tape.save(z)
@@ -178,13 +187,13 @@ class Model:
 
     def forward(self, ids: Array, tape: Tape) -> Array:
         """Logits (B·T, V) for ids (B, T), T ≤ n_ctx. Saves on the tape what `backward` needs."""
-        x = self._embed(ids, 0, tape)
+        x = self.embed(ids, 0, tape)
         recording = tape.recording
         for number, block in enumerate(self.blocks):
             tape.recording = recording and number >= self._start  # nothing below is trained
             x = block.forward(x, tape)
         tape.recording = recording
-        return self._head(x, tape)
+        return self.head(x, tape)
 
     def backward(self, dlogits: Array, ids: Array, tape: Tape, gradients: Gradients) -> Array:
         """Adds every gradient; returns that of the embedded input (B, T, n_emb), or of the lowest trained block's."""
@@ -217,10 +226,13 @@ class Model:
         ids, targets: (B, T). Dropout depends on (n_seed, step, shard) only.
         """
         tape = tape_for(self.arena, self.dtype, self.config.n_seed, step, shard, self.config.r_dropout)
-        losses = cross_entropy(self.forward(ids, tape), targets.reshape(-1), tape)
-        dlogits = cross_entropy_backward(scale / len(losses), tape)
-        self.backward(dlogits, ids, tape, gradients)
-        return float(losses.mean())
+        return float(self.losses_and_gradients(ids, targets, gradients, tape, scale / ids.size).mean())
+
+    def losses_and_gradients(self, ids: Array, targets: Array, gradients: Gradients, tape: Tape, scale: float) -> Array:
+        """Adds the gradients of scale · Σ cross entropy; the losses (B·T,) in nats, float64. Waits for no device."""
+        losses = cross_entropy(self.forward(ids, tape), targets.reshape(-1), tape, scale)
+        self.backward(cross_entropy_backward(scale, tape), ids, tape, gradients)
+        return losses
 
     def losses(self, ids: Array, targets: Array) -> Array:
         """Cross entropy of every token (B, T) in nats, float64, without dropout."""
@@ -255,10 +267,10 @@ class Model:
     def prefill(self, ids: Array, states: States, start: int = 0) -> Array:
         """Logits (B, V) after ids (B, T), of which the first stands at position `start`; advances the states."""
         tape = self.tape()
-        x = self._embed(ids, start, tape)
+        x = self.embed(ids, start, tape)
         for block, state in zip(self.blocks, states, strict=True):
             x = block.prefill(x, state, tape)
-        return self._head(x[:, -1], tape)
+        return self.head(x[:, -1], tape)
 
     def step(self, ids: Array, states: States, position: int) -> Array:
         """Logits (B, V) after the next ids (B,), which stand at `position` < n_ctx; advances the states.
@@ -266,6 +278,17 @@ class Model:
         For many tokens of a small model there is engine/prepared.py, the same function in less time.
         """
         return self.prefill(ids[:, None], states, position)
+
+    def step_at(self, ids: Array, states: States, place: Array) -> Array:
+        """The same at a position that is read from an array, place (1,) int64, and without advancing
+        `State.position`: whatever the position, it is the same work on the same memory."""
+        tape = self.tape()
+        x = tape.empty(len(ids), 1, self.config.n_emb)
+        gather_rows(self.params["wte_weight"], ids[:, None], x)
+        x += xp.take(self.params["wpe_weight"], place, axis=0)
+        for block, state in zip(self.blocks, states, strict=True):
+            x = block.prefill_at(x, state, place, tape)
+        return self.head(x[:, -1], tape)
 
 
 def _variants(config: Config) -> tuple[Any, Any]:

@@ -115,6 +115,24 @@ class AdamW:
         ratio *= self._size
         xp.subtract(kept, ratio, out=p)
 
+    def change(self, weights: Array, gradient: Array, here: slice) -> Array:
+        """What the last update added to a part of `weights`, in a new array, worked out from what it left behind.
+
+        gradient: as the update was given it. Rounded otherwise than the weights themselves were.
+        """
+        m, v, p = self.m[here], self.v[here], weights[here]
+        ratio = xp.sqrt(v)
+        ratio += self._eps
+        if self.nesterov:
+            m = m * self._b1 + gradient[here] * self._share1
+        change = xp.divide(m, ratio, out=ratio)
+        change *= -self._size
+        end = max(0, min(self.params.decayed - here.start, len(p)))
+        kept = self._kept if self.params.mask is None else 1 + self.params.mask[here][:end] * (self._kept - 1)
+        if end and float(self._kept) not in (0.0, 1.0):
+            change[:end] -= (p[:end] - change[:end]) * ((1 - kept) / kept)  # the weights before were (p - change)/kept
+        return change
+
     def _buffers(self, size: int) -> list[Array]:
         """The scratch, for a block of `size`; all but the last block are of the same."""
         return self._scratch if size == len(self._scratch[0]) else [buffer[:size] for buffer in self._scratch]

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import fsum, isfinite, sqrt
 from pathlib import Path
@@ -39,10 +39,10 @@ from engine.backend import Array, xp
 from engine.config import Config
 from engine.errors import RunError
 from engine.model import Model
-from engine.optimizer import SCRATCH, AdamW, block_size, blocks, squared_sums
+from engine.optimizer import SCRATCH, AdamW, LossScaler, block_size, blocks, squared_sums
 from engine.parameters import Gradients
 
-_COMMAND = struct.Struct("<cqdd")  # what, step or count, two numbers
+COMMAND = struct.Struct("<cqdd")  # what, step or count, two numbers
 _DONE = b"+"
 _yield = getattr(os, "sched_yield", lambda: None)
 _SPIN = 3e-3  # seconds that a process looks for an answer before it sleeps: it would wake up late, and beside another
@@ -130,18 +130,20 @@ def _unlinked_file(size: int) -> int:
 class Hand:
     """What one process does in a step, on its lanes and its share of the flat buffers."""
 
-    def __init__(self, model: Model, shared: Shared, rank: int, ranks: int):
+    def __init__(self, model: Model, shared: Shared, rank: int, ranks: int, lanes: range,
+                 cut: list[list[slice]] | None = None):
         self.model, self.shared, self.rank = model, shared, rank
-        self.lanes = data.lanes(model.config, model.params.trained)
-        self.mine = np.array_split(np.arange(len(self.lanes)), ranks)[rank]
-        self.gradients = {int(lane): Gradients(model.params, shared.gradients[lane]) for lane in self.mine}
+        self.first = lanes.start
+        self.lanes = cut or data.lanes(model.config, model.params.trained)
+        self.mine = np.array_split(np.array(lanes), ranks)[rank]
+        self.gradients = {int(lane): Gradients(model.params, shared.gradients[lane - self.first]) for lane in self.mine}
         config = model.config
         self.optimizer = AdamW(model.params, config.r_decay, (config.r_beta1, config.r_beta2), (shared.m, shared.v),
                                shared.scratch[rank], nesterov=config.c_momentum == "nesterov")
         adapters = _share(len(model.params.adapters), rank, ranks)
         self.adapters = slice(adapters.start, adapters.stop)
         self.blocks = _share(len(shared.sums), rank, ranks)
-        self._slices = blocks(model.params.trained)
+        self.slices = blocks(model.params.trained)
 
     def gradient(self, step: int, scale: float) -> None:
         """Fill the gradients and the loss of each own lane for the shared batch."""
@@ -155,26 +157,35 @@ class Hand:
                     xp.asarray(self.shared.inputs[rows]), xp.asarray(self.shared.targets[rows]), gradients, step=step,
                     shard=lane << 16 | number, scale=share * scale)
             gradients.finish()
-            self.shared.losses[lane] = loss
+            self.shared.losses[lane - self.first] = loss
 
     def fold(self) -> None:
         """Add up the lanes over the own blocks, first to last, into lane 0; keep the squared sum of each block."""
-        lanes, mask = self.shared.gradients, self.model.params.mask
         for block in self.blocks:
-            here = self._slices[block]
-            total = lanes[0, here]
-            for lane in range(1, len(lanes)):
-                total += lanes[lane, here]
-            if mask is not None:
-                total *= mask[here]
-            self.shared.sums[block] = squared_sums(total)
+            self.add(self.slices[block])
+            self.close(block)
+
+    def add(self, here: slice) -> None:
+        """Add all lanes but the first to it, in a part of the gradient."""
+        lanes = self.shared.gradients
+        total = lanes[0, here]
+        for lane in range(1, len(lanes)):
+            total += lanes[lane, here]
+
+    def close(self, block: int) -> None:
+        """A block has been added up: mask it and keep its squared sum."""
+        mask, here = self.model.params.mask, self.slices[block]
+        total = self.shared.gradients[0, here]
+        if mask is not None:
+            total *= mask[here]
+        self.shared.sums[block] = squared_sums(total)
 
     def update(self, rate: float, scale: float, updates: int) -> None:
         """AdamW over what is left of the own blocks."""
         shared, gradient = self.shared, self.shared.gradients[0]
         self.optimizer.begin(rate, scale, updates)
         for left in range(int(shared.left[self.rank]), 0, -1):
-            here = self._slices[self.blocks[(left - 1) // 2]]  # from the last to the first
+            here = self.slices[self.blocks[(left - 1) // 2]]  # from the last to the first
             if left % 2 == 0:
                 self.optimizer.prepare(shared.master, gradient, here)
             else:
@@ -199,16 +210,30 @@ def _share(count: int, rank: int, ranks: int) -> range:
     return range(rank * count // ranks, (rank + 1) * count // ranks)
 
 
-class Team:
-    """The processes of a run. `cores` is the most that are used; more than there are lanes are never started."""
+Outcome = Callable[[], tuple[float, float]]
 
-    def __init__(self, model: Model, cores: int = 1):
+
+def clipped(norm: float, most: float) -> float:
+    """What a gradient of this norm is multiplied with so that it is no longer than `most`, 0 = any."""
+    return most / norm if most and norm > most else 1.0
+
+
+class Team:
+    """The processes of a run on this machine. `cores` is the most that are used; more than there are lanes are never
+    started. lanes: those that are worked on here, None = all. cut: all lanes, None = as a run without a group has."""
+
+    ahead = 0  # steps that may be asked for before the result of the first of them is
+
+    def __init__(self, model: Model, cores: int = 1, lanes: range | None = None,
+                 cut: list[list[slice]] | None = None):
         self.model = model
-        lanes = data.lanes(model.config, model.params.trained)
-        self.processes = 1 if model.config.c_device == "gpu" else max(1, min(cores, len(lanes)))
-        self.shared = Shared(model, len(lanes), self.processes)
+        cut = cut or data.lanes(model.config, model.params.trained)
+        self.lanes = range(len(cut)) if lanes is None else lanes
+        self.processes = 1 if model.config.c_device == "gpu" else max(1, min(cores, len(self.lanes)))
+        self.shared = Shared(model, len(self.lanes), self.processes)
         self.updates = 0
-        self.hand = Hand(model, self.shared, 0, self.processes)
+        self.losses: list[float] = []  # of every lane in the last step
+        self.hand = Hand(model, self.shared, 0, self.processes, self.lanes, cut)
         self.named = Gradients(model.params, self.shared.gradients[0]).joined  # the folded gradient by tensor name
         self._workers: list[Worker] = []
 
@@ -221,7 +246,7 @@ class Team:
         """Start the workers; done with the first step, so that a run that never begins leaves none."""
         try:
             for rank in range(1, self.processes):
-                self._workers.append(Worker(self.model, self.shared, rank, self.processes))
+                self._workers.append(Worker(self.model, self.shared, rank, self.processes, self.lanes))
             self._wait()
         except BaseException:
             self.close()
@@ -234,12 +259,41 @@ class Team:
         """
         if len(self._workers) < self.processes - 1:
             self._start()
-        self.shared.inputs[...], self.shared.targets[...] = inputs, targets
+        self.shared.inputs[...], self.shared.targets[...] = xp.asarray(inputs), xp.asarray(targets)
         self._all(b"g", step, scale)
-        self._all(b"f")
+        self.losses = host_list(self.shared.losses)
+        self._fold()
         # adding up in order gives the same bits whoever computed the parts
         norm = sqrt(total) if isfinite(total := fsum(host_list(self.shared.sums))) else total
-        return fsum(host_list(self.shared.losses)), norm
+        return fsum(self.losses), norm
+
+    def _fold(self) -> None:
+        """Add up the lanes' gradients into lane 0."""
+        self._all(b"f")
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """How many ranks of a group train, and on which hosts."""
+        return 1, ""
+
+    def changed(self) -> None:
+        """Weights or moments were set from outside."""
+
+    def train(self, step: int, inputs: Array, targets: Array, rate: float, clip: float,
+              scaler: LossScaler) -> Outcome:
+        """One whole step, which changes nothing when loss or gradient are not finite; the scaler is left as it is.
+
+        clip: the largest gradient norm, 0 = any. Returns a function that gives (mean loss, norm of the gradient), and
+        waits for them if need be. RunError as `gradient`.
+        """
+        loss, norm = self.gradient(step, inputs, targets, scaler.scale)
+        norm /= scaler.scale
+        if isfinite(loss) and isfinite(norm):
+            self.update(rate, clipped(norm, clip) / scaler.scale)
+        return lambda: (loss, norm)
+
+    def recall(self, rate: float, scale: float) -> None:
+        """Let the optimizer know what the last update was made with, if it does not: `AdamW.change` depends on it."""
 
     def update(self, rate: float, scale: float) -> None:
         """One AdamW step with the gradient times `scale`; whole even if a worker dies on the way."""
@@ -252,13 +306,13 @@ class Team:
 
     def _all(self, what: bytes, step: int = 0, a: float = 0.0, b: float = 0.0) -> None:
         """Have everybody do one thing. RunError when a worker died; if weights change in it, its share is done here."""
-        message, changes = _COMMAND.pack(what, step, a, b), what in b"uc"
+        message, changes = COMMAND.pack(what, step, a, b), what in b"uc"
         for worker in self._workers:
             worker.send(message)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dealt with by its norm
             perform(self.hand, what, step, a, b)
             for worker in self._wait(raises=not changes):
-                perform(Hand(self.model, self.shared, worker.rank, self.processes), what, step, a, b)
+                perform(Hand(self.model, self.shared, worker.rank, self.processes, self.lanes), what, step, a, b)
 
     def _wait(self, raises: bool = True) -> list[Worker]:
         """Until every worker has done what it was asked. Those that died instead; RunError at the first if `raises`."""
@@ -313,7 +367,7 @@ def ready(poll: select.poll) -> list[tuple[int, int]]:
 class Worker:
     """A child process, seen from its parent. It answers once when it has begun. RunError when it cannot be started."""
 
-    def __init__(self, model: Model, shared: Shared, rank: int, ranks: int):
+    def __init__(self, model: Model, shared: Shared, rank: int, ranks: int, lanes: range):
         self.rank = rank
         take, self._to = os.pipe()
         self.answers, give = os.pipe()
@@ -323,7 +377,7 @@ class Worker:
                        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
         plan = json.dumps({"config": dict(model.config.values), "vocab_size": model.vocab_size,
                            "adaptation": model.adaptation.to_dict(), "rank": rank, "ranks": ranks,
-                           "fds": [take, give, shared.fd]})
+                           "lanes": [lanes.start, lanes.stop], "fds": [take, give, shared.fd]})
         try:  # -P: a folder called engine where the user stands must not be taken for ours
             self._process = subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM, plan], env=environment,
                                              pass_fds=(take, give, shared.fd), stdin=subprocess.DEVNULL)
@@ -365,14 +419,14 @@ def work(arguments: Sequence[str] | None = None) -> None:
     plan = json.loads((arguments or sys.argv[1:])[0])
     take, give, fd = plan["fds"]
     model = Model(Config.read(plan["config"]), plan["vocab_size"], Adaptation.read(plan["adaptation"]))
-    lanes = data.lanes(model.config, model.params.trained)
-    hand = Hand(model, Shared(model, len(lanes), plan["ranks"], fd), plan["rank"], plan["ranks"])
+    lanes = range(*plan["lanes"])
+    hand = Hand(model, Shared(model, len(lanes), plan["ranks"], fd), plan["rank"], plan["ranks"], lanes)
     poll = select.poll()
     poll.register(take, select.POLLIN)
     try:
         os.write(give, _DONE)
-        while ready(poll) and (message := os.read(take, _COMMAND.size)):
-            what, step, a, b = _COMMAND.unpack(message)
+        while ready(poll) and (message := os.read(take, COMMAND.size)):
+            what, step, a, b = COMMAND.unpack(message)
             with np.errstate(over="ignore", invalid="ignore"):
                 perform(hand, what, step, a, b)
             os.write(give, _DONE)

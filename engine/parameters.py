@@ -139,6 +139,11 @@ class Parameters(Mapping[str, Array]):
             if not t.corrects:
                 self._named |= {name: self.joined[t.name][index] for name, index in pieces(t)}
 
+    def place(self, name: str) -> slice:
+        """Where the joined tensor `name` lies in `flat`."""
+        start = self._offsets[name]
+        return slice(start, start + self.tensors[name].size)
+
     def views(self, flat: Array) -> dict[str, Array]:
         """The tensors of a buffer laid out like `flat`, by joined name."""
         return {name: flat[start : start + t.size].reshape(t.shape)
@@ -165,7 +170,7 @@ class Parameters(Mapping[str, Array]):
             return
         views, bases = self.views(flat), self.base_views()
         for adapter in self.adapters[some]:
-            delta = views[adapter.a] @ views[adapter.b]
+            delta = xp.matmul(views[adapter.a], views[adapter.b])
             delta *= self.scale
             xp.add(bases[adapter.a], delta, out=views[adapter.tensor][adapter.index])
 
@@ -293,8 +298,8 @@ class LayerGradients:
         for adapter in self._all.adapters.get(full, ()):
             a, b, scale = self._factors(adapter)
             part = value[adapter.index] * scale
-            self._add(adapter.a, part @ b.T)
-            self._add(adapter.b, a.T @ part)
+            self._add(adapter.a, xp.matmul(part, b.T))
+            self._add(adapter.b, xp.matmul(a.T, part))
 
     def product(self, name: str, x: Array, dy: Array) -> None:
         """Add xᵀ·dy, the gradient of W in x·W. x: (N, D), dy: (N, E)."""
@@ -304,7 +309,7 @@ class LayerGradients:
             a, b, scale = self._factors(adapter)
             rows, columns = _sides(adapter.index)
             own, down = x[:, rows], dy[:, columns]
-            low = down @ b.T  # (N, r)
+            low = xp.matmul(down, b.T)  # (N, r)
             low *= scale
             self._product(adapter.a, own, low)
             low = xp.matmul(own, a, out=low)
@@ -343,7 +348,7 @@ class LayerGradients:
             if fresh:
                 xp.matmul(x.T, dy, out=target)
             else:
-                target += x.T @ dy
+                target += xp.matmul(x.T, dy)
 
     def _target(self, full: str) -> tuple[Array | None, bool]:
         target = self._all.joined.get(full)  # None when frozen

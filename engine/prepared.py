@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.backend import Array, host, xp
+from engine.device_decode import DeviceSteps
 from engine.functional import _A, _C, EPS
 from engine.threads import SPLIT, paced
 
@@ -145,7 +146,9 @@ class Fold:
 
 def stepper(model: Model, states: States, batch: int) -> Callable[[np.ndarray, int], np.ndarray]:
     """A function from ids (B,) and their position to logits (B, V) that advances the states, as `Model.step` does: with
-    prepared weights, or for a large model and on a GPU with the model's own."""
+    prepared weights, for a large model with its own, and on a GPU as a graph."""
+    if xp.kernels:
+        return DeviceSteps(model, states, batch)
     if xp._module is np and copied(model.params.flat.nbytes):
         step = Prepared(model, states, batch)
         return paced(step, model.config, step.shapes, model.dtype) if batch == 1 else step

@@ -10,6 +10,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,8 @@ T = TypeVar("T", bound=type)
 
 
 class Registry:
-    """Classes of one kind by name. `package` is the dotted folder whose files each register one class."""
+    """Classes of one kind by name. `package` is the dotted folder whose files each register one class; it is read once
+    in a process."""
 
     def __init__(self, kind: str, package: str):
         self.kind = kind
@@ -40,9 +42,13 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """All names, in alphabetical order. Imports nothing."""
+        return tuple(sorted(self._files | set(self._classes)))
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
         folder = Path(__file__).parent.joinpath(*self.package.split(".")[1:])
-        found = {module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")}
-        return tuple(sorted(found | set(self._classes)))
+        return frozenset(module.name for module in pkgutil.iter_modules([str(folder)])
+                         if not module.name.startswith("_"))
 
     def get(self, name: str) -> Any:
         """The class of `name` or of its alias. ConfigError (with the nearest name) when there is none."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from engine.backend import Arena, Array, xp
 from engine.config import Config
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor
 from engine.tape import Tape
 
@@ -113,6 +116,19 @@ class Variant:
         """Whether no token sees a later one. If not, there is no `prefill`, and the state is empty."""
         return True
 
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        """Numbers in what `observe` gives for `tokens`, at most."""
+        return 0
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        """What there is to see while one sequence x (T, n_emb) is read: attention weights, gates, activations.
+
+        p, x and what comes back are float64 arrays on the host, computed plainly, without dropout, apart from
+        `forward`: whoever looks wants to understand, and is in no hurry. A variant may have nothing to show.
+        """
+        return []
+
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
         """The output for x in a buffer of its own; saves on the tape what `backward` needs. Leaves x as it is."""
         raise TypeError(f"{type(self).__name__} lacks this method")
@@ -130,6 +146,16 @@ class Variant:
         """The outputs for the next tokens, one or many; advances the state. The same function as `forward`, which would
         be given the earlier tokens as well."""
         raise TypeError(f"{type(self).__name__} lacks this method")
+
+    def prefill_at(self, p: Weights, x: Array, state: State, place: Array, tape: Tape) -> Array:
+        """`prefill` of one token, x (B, 1, n_emb), whose position is read from an array: place (1,) int64.
+
+        Its shapes and the memory that it works on do not depend on the position, so that it can be a CUDA graph. It
+        reads and writes the state's arrays, and leaves `state.position` as it is.
+        """
+        if self.mixes_time:
+            raise TypeError(f"{type(self).__name__} lacks this method")
+        return self.prefill(p, x, state, tape)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         """A function from [x̂, 1] of the next token, (B, n_emb + 1), to its output, (B, n_emb), that advances the state:

@@ -23,6 +23,13 @@ def attend_kept(q: Array, kv: Array, o: Array, scale: float) -> None:
     xp.matmul(softmax(s, out=s), kv[1, :, :, None], out=o)
 
 
+def attend_at(q: Array, kv: Array, o: Array, scale: float, place: Array) -> None:
+    """o = softmax(scale·q·kᵀ)·v up to key `place` (1,), an array: q, o (B, k, g, 1, d), kv (2, B, k, n, d)."""
+    s = xp.matmul(q * scale, kv[0, :, :, None].swapaxes(-1, -2))  # (B, k, g, 1, n)
+    s += xp.where(xp.arange(s.shape[-1]) <= place, 0.0, -np.inf).astype(s.dtype)
+    xp.matmul(softmax(s, out=s), kv[1, :, :, None], out=o)
+
+
 def attender(q: Array, n: int) -> Callable[[int, Array, Array], tuple[Array, Array]]:
     """A function of t, how many of at most n keys one token's scaled q (B, k, g, d) sees, of the keys (B, k, d, n) and
     of the values (B, k, n, d): Σ e_i·v_i, shaped like q, and Σ e_i (B, k, g, 1), both kept, e = exp(q·k) up to a factor

@@ -41,6 +41,8 @@ def _future(n: int, dtype: object, module: object) -> Array:
 def _blocks(q: Array) -> Iterator[tuple[slice, int, int]]:
     """Blocks of q: which sequences, and from which row to which."""
     B, k, g, T, _ = q.shape
+    if xp.kernels:
+        return iter([(slice(0, B), 0, T)])
     rows = T if T <= 2 * _ROWS else _ROWS
     many = max(1, _BLOCK // (k * g * rows * T * q.itemsize))
     return ((slice(first, min(first + many, B)), start, min(start + rows, T))
@@ -70,6 +72,10 @@ def exponentials(s: Array, total: Array, scores: Callable[[], None]) -> None:
 def attend(q: Array, k: Array, v: Array, o: Array, scale: float, tape: Tape, rate: float = 0.0) -> Array:
     """o = drop(softmax(scale·q·kᵀ + causal))·v, written to o."""
     B, K, g, T, d = q.shape
+    if xp.kernels and xp.kernels.fits(d, q.dtype):
+        rate, call = (rate, tape.call()) if tape.rng is not None else (0.0, 0)
+        tape.save(xp.kernels.attention(q, k, v, o, scale, 0, rate, tape.rng, call), rate, call)
+        return o
     across = tape.empty(B, K, 1, d, T)
     xp.multiply(k.swapaxes(-1, -2), scale, out=across)
     for which, start, end in _blocks(q):
@@ -93,6 +99,10 @@ def attend_backward(do: Array, q: Array, k: Array, v: Array, o: Array, dq: Array
                     tape: Tape) -> None:
     """Writes dq, dk, dv, shaped like q, k, v. The views may be parts of one buffer."""
     B, K, g, T, d = q.shape
+    if xp.kernels and xp.kernels.fits(d, q.dtype):
+        lse, rate, call = tape.pop()
+        xp.kernels.attention_backward(do, q, k, v, o, lse, dq, dk, dv, scale, 0, rate, tape.rng, call)
+        return
     across, wide, delta = tape.empty(B, K, 1, d + 1, T), tape.empty(B, K, g, T, d + 1), tape.empty(B, K, g, T)
     xp.multiply(v.swapaxes(-1, -2), scale, out=across[..., :d, :])
     across[..., d, :] = scale
@@ -100,7 +110,7 @@ def attend_backward(do: Array, q: Array, k: Array, v: Array, o: Array, dq: Array
     xp.multiply(dots(do, o, out=delta), -1.0, out=wide[..., d])
     for which, start, end in reversed(list(_blocks(q))):
         s, share = tape.pop()
-        mask = tape.pop()
+        mask = tape.pop_mask(*s.shape)
         rows, seen = (which, slice(None), slice(None), slice(start, end)), (which, slice(None), slice(None), slice(end))
         ds, both = tape.empty(*s.shape), wide[rows]
         both *= share[..., None]

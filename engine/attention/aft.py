@@ -13,12 +13,15 @@ Parameters 3·D² + D. Forward FLOPs 6·T·D² + 140·T·D (the sums are blocked
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+
+import numpy as np
 
 from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor, columns
 from engine.prepared import Fold, Step
 from engine.scan import Averaging, average, average_backward
@@ -84,6 +87,17 @@ class Aft(Averaging):
 
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
         return self._output(p, x, self.go_on(state, *self._average(p, x, tape)), tape)
+
+    def prefill_at(self, p: Weights, x: Array, state: State, place: Array, tape: Tape) -> Array:
+        return self._output(p, x, self.go_on_at(state, *self._average(p, x, tape)), tape)
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return 2 * tokens * tokens
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        k, v = np.split(x @ p["kv_weight"], 2, axis=1)
+        return self.averaged(k / self.config.r_temp, v)
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         inward, outward = fold.reading(p["kv_weight"]), fold.writing(p["c_weight"], p["c_bias"])

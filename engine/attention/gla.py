@@ -25,7 +25,8 @@ from engine import registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.errors import ConfigError
-from engine.functional import constant, layer_norm, layer_norm_backward
+from engine.functional import EPS, constant, layer_norm, layer_norm_backward
+from engine.observation import Observation, activations, attention_map
 from engine.parameters import LayerGradients, Tensor, columns
 from engine.prepared import Fold, Step, normaliser
 from engine.tape import Tape
@@ -111,6 +112,17 @@ class Gla(Variant):
         return layer_norm(rows(z), p["norm_gamma"], p["norm_beta"], tape).reshape(x.shape)
 
     def _output(self, p: Weights, n: Array, tape: Tape) -> Array:
+        c = self._convolve(p, n, tape)
+        tape.save(n, c)
+        r = tape.dropout(c, self.config.r_dropout, keep=True)
+        y = linear(r, p["c_weight"], p["c_bias"], tape)
+        tape.save(r)
+        return tape.dropout(y, self.config.r_dropout)
+
+    def _convolve(self, p: Weights, n: Array, tape: Tape) -> Array:
+        """ReLU(c) (B, T, D)."""
+        if xp.kernels:
+            return xp.kernels.convolve(xp.ascontiguousarray(n), p["conv_weight"], p["conv_bias"], self.before)
         w, c, part = xp.ascontiguousarray(p["conv_weight"].T), tape.empty(*n.shape), tape.empty(*n.shape)
         for i, outputs, inputs in self._reach(n.shape, 1):
             if i == self.before:
@@ -118,12 +130,7 @@ class Gla(Variant):
                 c[:, outputs] += p["conv_bias"]
             else:
                 c[:, outputs] += xp.multiply(n[:, inputs], w[i], out=part[:, outputs])
-        xp.maximum(c, 0, out=c)
-        tape.save(n, c)
-        r = tape.dropout(c, self.config.r_dropout, keep=True)
-        y = linear(r, p["c_weight"], p["c_bias"], tape)
-        tape.save(r)
-        return tape.dropout(y, self.config.r_dropout)
+        return xp.maximum(c, 0, out=c)
 
     def forward(self, p: Weights, x: Array, tape: Tape) -> Array:
         return self._output(p, self._normed(p, x, tape), tape)
@@ -136,9 +143,7 @@ class Gla(Variant):
         g.rows("c_bias", rows(dy))
         dc = tape.dropout_backward(linear(dy, p["c_weight"].T, None, tape))
         n, c = tape.pop()
-        dc *= xp.greater(c, 0, out=tape.empty(B, T, D, dtype=bool))
-        g.rows("conv_bias", rows(dc))
-        dn = self._convolve_backward(p, dc, n, tape, g)
+        dn = self._convolve_backward(p, dc, c, n, tape, g)
         dz, dgamma, dbeta = layer_norm_backward(rows(dn), p["norm_gamma"], tape)
         g.add("norm_gamma", dgamma)
         g.add("norm_beta", dbeta)
@@ -152,7 +157,15 @@ class Gla(Variant):
         g.product("kv_weight", rows(x), rows(dkv))
         return linear(dkv, p["kv_weight"].T, None, tape)
 
-    def _convolve_backward(self, p: Weights, dc: Array, n: Array, tape: Tape, g: LayerGradients) -> Array:
+    def _convolve_backward(self, p: Weights, dc: Array, c: Array, n: Array, tape: Tape, g: LayerGradients) -> Array:
+        """The gradient of n from that of `_convolve`, which gave c; dc may be changed."""
+        if xp.kernels:
+            dn, dweight, dbias = xp.kernels.convolve_backward(dc, c, n, p["conv_weight"], self.before)
+            g.add("conv_weight", dweight)
+            g.add("conv_bias", dbias)
+            return dn
+        dc *= xp.greater(c, 0, out=tape.empty(*dc.shape, dtype=bool))
+        g.rows("conv_bias", rows(dc))
         w = xp.ascontiguousarray(p["conv_weight"].T)
         dw, dn, part = xp.zeros(w.shape, dc.dtype), tape.empty(*dc.shape), tape.empty(*dc.shape)
         for i, inputs, outputs in self._reach(dc.shape, -1):
@@ -186,6 +199,40 @@ class Gla(Variant):
         for back in range(1, min(T, K) + 1):
             state.n[:, (t + T - back) % K] = n[:, -back]
         return self._output(p, n, tape)[:, -T:]
+
+    def prefill_at(self, p: Weights, x: Array, state: State, place: Array, tape: Tape) -> Array:
+        if not self.causal(self.config):
+            self._whole()
+        n, K = self._normed(p, x, tape), self.config.s_kernel
+        state.n[:, place % K] = n
+        return self._output(p, state.n[:, (place - xp.arange(K - 1, -1, -1)) % K], tape)[:, -1:]
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return 2 * tokens * tokens + tokens * config.n_emb
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        T, w = len(x), p["conv_weight"]  # (D, K)
+        k, v = np.split(x @ p["kv_weight"], 2, axis=1)
+        z = k / self.config.r_temp * v
+        z = z - z.mean(1, keepdims=True)
+        n = z / np.sqrt((z**2).mean(1, keepdims=True) + EPS) * p["norm_gamma"] + p["norm_beta"]
+        weights, added, c = np.zeros((1, T, T)), np.zeros((1, T, T)), np.tile(p["conv_bias"], (T, 1))
+        sizes = np.sqrt(n**2 @ w**2)  # (T, K)
+        for i in range(self.config.s_kernel):
+            ahead = i - self.before
+            t = np.arange(max(0, -ahead), min(T, T - ahead))
+            weights[0, t, t + ahead] = np.abs(w[:, i]).mean()
+            added[0, t, t + ahead] = sizes[t + ahead, i]
+            c[t] += n[t + ahead] * w[:, i]
+        return [attention_map("weights", "weights of the convolution", weights,
+                              "The kernel at a position's distance, the mean of its absolute values over all channels; "
+                              "the same for every text.", of="layer"),
+                attention_map("contribution", "contribution to the convolution", added,
+                              "The L2 norm, over all channels, of what a position adds to the convolution, before ReLU "
+                              "and projection.", of="layer"),
+                activations("hidden", "channels after ReLU", np.maximum(c, 0).T,
+                            "What is left of a channel of the convolution after ReLU.", low=0.0)]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         if not self.causal(self.config):

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from engine import registry
-from engine.attention._kept import attend_kept, attender
+from engine.attention._kept import attend_at, attend_kept, attender
 from engine.attention._softmax import attend, attend_backward
 from engine.backend import Array, xp
 from engine.config import Config
+from engine.observation import Observation, attention_map, softmax
 from engine.parameters import LayerGradients, Tensor, columns
 from engine.prepared import Fold, Step
 from engine.tape import Tape
@@ -135,6 +136,17 @@ class Mha(Variant):
             self._fill(p, qkv, state, tape)
         return self._output(p, rows(x), o.reshape(B * T, self.h, self.d)).reshape(x.shape)
 
+    def prefill_at(self, p: Weights, x: Array, state: State, place: Array, tape: Tape) -> Array:
+        qkv, o = linear(x, p["qkv_weight"], None, tape), tape.empty(len(x), 1, self.H)
+        q, k, v = self._heads(qkv)
+        self._keep_at(p, state, xp.stack([k[:, :, 0], v[:, :, 0]]), place)
+        attend_at(q, state.kv, self._by_head(o), self.scale, place)
+        return self._output(p, rows(x), o.reshape(len(x), self.h, self.d)).reshape(x.shape)
+
+    def _keep_at(self, p: Weights, state: State, new: Array, place: Array) -> None:
+        """Take the key and the value of the token at `place` into the state, (2, B, k, 1, d)."""
+        state.kv[:, :, :, place] = new
+
     def _attend_more(self, p: Weights, qkv: Array, o: Array, state: State) -> None:
         """`_attend` for tokens that come after those in the state."""
         q, k, v = self._heads(qkv)
@@ -151,9 +163,37 @@ class Mha(Variant):
 
     def _output(self, p: Weights, x: Array, o: Array) -> Array:
         """The outputs of tokens from their x (N, D) and heads o (N, h, d)."""
-        y = o.reshape(len(x), self.H) @ p["c_weight"]
+        y = xp.matmul(o.reshape(len(x), self.H), p["c_weight"])
         y += p["c_bias"]
         return y
+
+    # Looking at it ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return 2 * config.n_heads * tokens * tokens
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        qkv = x @ p["qkv_weight"]  # (T, H + 2K)
+        q = qkv[:, : self.H].reshape(-1, self.h, self.d).swapaxes(0, 1)
+        kv = qkv[:, self.H :].reshape(-1, 2, self.k, self.d).transpose(1, 2, 0, 3)
+        k, v = kv.repeat(self.g, axis=1)  # query head j reads ⌊j·k/h⌋; all (h, T, d)
+        maps = self._maps(p, q, k)
+        return [*maps, attention_map("contribution", "contribution to the output",
+                                     maps[-1].values * self._sizes(p, x, v),
+                                     "The L2 norm of what a position adds to the output through a head, its weight "
+                                     "times its value, projected (Kobayashi et al., arXiv 2004.10102).")]
+
+    def _maps(self, p: Mapping[str, np.ndarray], q: np.ndarray, k: np.ndarray) -> list[Observation]:
+        """Weights of q, k (h, T, d); the last map is what each position's value is multiplied with, all in all."""
+        scores = np.where(np.tri(q.shape[1], dtype=bool), q @ k.swapaxes(-1, -2) * self.scale, -np.inf)
+        return [attention_map("weights", "attention weights", softmax(scores),
+                              "How much of a position's value a head takes in; a row sums to one.", sums=True)]
+
+    def _sizes(self, p: Mapping[str, np.ndarray], x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """L2 norms of the values v (h, T, d) on their way out, (h, 1 or T, T): of each position for each output."""
+        outward = p["c_weight"].reshape(self.h, self.d, -1)
+        return np.sqrt(((v @ outward) ** 2).sum(-1))[:, None]
 
     # One token --------------------------------------------------------------------------------------------------------
 

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from engine import registry
+from engine import observation, registry
 from engine.attention._kept import attender
 from engine.attention.mha import Mha
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import softmax, softmax_backward
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor
 from engine.prepared import Fold, Step, mixture
 from engine.tape import Tape
@@ -91,12 +92,30 @@ class Moh(Mha):
         return dx
 
     def _output(self, p: Weights, x: Array, o: Array) -> Array:
-        gates = x @ p["g_weight"]
+        gates = xp.matmul(x, p["g_weight"])
         gates *= 1 / self.config.r_temp
         mixed = xp.matmul(self._weights(softmax(gates, out=gates))[:, None], o)[:, 0]  # (N, d)
-        y = mixed @ p["m_weight"]
+        y = xp.matmul(mixed, p["m_weight"])
         y += p["m_bias"]
         return y
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return super().observed(config, tokens) + 2 * config.n_heads * tokens
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        return [*super().observe(p, x), *self._shown(p, x)]
+
+    def _shown(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        """The gates of x (T, D)."""
+        gates = observation.softmax(x @ p["g_weight"] / self.config.r_temp)
+        return [observation.gates("gates", "weights of the heads", gates.T,
+                                  "What a token multiplies a head with; those of a token sum to one.", of="head",
+                                  sums=True)]
+
+    def _sizes(self, p: Mapping[str, np.ndarray], x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        used = self._shown(p, x)[-1].values  # (h, T)
+        return used[:, :, None] * np.sqrt(((v @ p["m_weight"]) ** 2).sum(-1))[:, None]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         inward = self._inward(fold, p["qkv_weight"], p["g_weight"] / self.config.r_temp)

@@ -27,6 +27,7 @@ from engine.attention.mha import Mha
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import dots
+from engine.observation import Observation, attention_map, gates, softmax
 from engine.parameters import LayerGradients, Tensor
 from engine.tape import Tape
 from engine.variant import State, Weights
@@ -219,7 +220,7 @@ class Rfa(Mha):
         if qkv.shape[1] <= self.W:
             return super()._attend_backward(p, do, qkv, o, tape, g)
         q, kv, shares, slopes, slope, s, a = tape.pop()
-        mask = tape.pop()
+        mask = tape.pop_mask(*s.shape)
         R, d = self.R, self.d
         do = self._blocked(self._by_head(do)[:, :, 0], tape)
         o = self._blocked(self._by_head(o)[:, :, 0], tape)
@@ -243,6 +244,30 @@ class Rfa(Mha):
         g.add("memory_decay", dl + self._extended_backward(dkv, kv, dk, dv, shares, slopes, tape))
         return dqkv
 
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return 2 * super().observed(config, tokens) + config.n_heads * tokens
+
+    def _maps(self, p: Mapping[str, np.ndarray], q: np.ndarray, k: np.ndarray) -> list[Observation]:
+        T = q.shape[1]
+        ago = np.arange(T)[:, None] - np.arange(T)
+        left = np.maximum(ago - self.W, 0)  # for how long a position has been in the memory
+        lam = 1 / (1 + np.exp(-p["memory_decay"]))[:, None, None]
+        share = np.where(ago >= self.W, (1 - lam) * lam**left, 0.0)  # (h, T, T): m_t = Σ_i share·(k, v)_i
+        window = np.where((ago >= 0) & (ago < self.W), q @ k.swapaxes(-1, -2), -np.inf)
+        slot = np.where(np.arange(T)[:, None] >= self.W, (q * (share @ k)).sum(-1, keepdims=True), -np.inf)
+        weights = softmax(self.scale * np.concatenate([window, slot], -1))
+        memory = weights[..., T:]
+        return [attention_map("window", "weights in the window", weights[..., :T],
+                              "How much of a position's value a head takes in directly; a row sums to one together "
+                              "with the memory's weight."),
+                gates("memory", "weight of the memory", memory[..., 0],
+                      "How much of the memory slot, the average of what has left the window, a head takes in.",
+                      of="head"),
+                attention_map("weights", "weights with the memory's share", weights[..., :T] + memory * share,
+                              "How much of a position's value a head takes in, directly or out of the memory; a row "
+                              "sums to a little less than one while the memory fills.")]
+
     def state(self, batch: int) -> State:
         """Places for W keys and values, token t at t mod W, and a last one for the memory."""
         places = min(self.W, self.config.n_ctx) + 1
@@ -265,6 +290,15 @@ class Rfa(Mha):
             return min(t + 1, W + 1)
 
         return keep
+
+    def _keep_at(self, p: Weights, state: State, new: Array, place: Array) -> None:
+        kv = state.kv
+        W = kv.shape[3] - 1
+        memory, slot = kv[:, :, :, W:], place % W
+        share = 1 / (1 + xp.exp(p["memory_decay"].astype(np.float64)))  # 1 - λ
+        share = xp.where(place >= W, share, 0.0).astype(kv.dtype)[:, None, None]  # before, nothing leaves the window
+        memory += (kv[:, :, :, slot] - memory) * share
+        kv[:, :, :, slot] = new
 
     def _attend_more(self, p: Weights, qkv: Array, o: Array, state: State) -> None:
         q, k, v = self._heads(qkv)

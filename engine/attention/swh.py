@@ -12,9 +12,15 @@ Parameters, FLOPs and decode state as moh.
 
 from __future__ import annotations
 
-from engine import registry
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from engine import observation, registry
 from engine.attention.moh import Moh
 from engine.backend import Array, xp
+from engine.observation import Observation
 
 
 @registry.attention.register("swh")
@@ -25,3 +31,11 @@ class Swh(Moh):
 
     def _weights(self, gates: Array) -> Array:
         return (xp.arange(self.h) == gates.argmax(-1)[..., None]).astype(gates.dtype)
+
+    def _shown(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        (gates,) = super()._shown(p, x)
+        chosen = np.arange(self.h)[:, None] == gates.values.argmax(0)
+        return [replace(gates, name="probabilities", title="probabilities of the heads",
+                        about="How near a head is to being chosen; those of a token sum to one."),
+                observation.gates("chosen", "chosen heads", chosen.astype(np.float64),
+                                  "1 for the one head that a token listens to.", of="head", sums=True)]

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from engine import registry
+from engine import observation, registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import sigmoid
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor
 from engine.prepared import Fold, Step
 from engine.tape import Tape
@@ -74,8 +75,11 @@ class Ggl(Pointwise):
         a, s, y = tape.empty(G, N, d), tape.empty(G, N, d), tape.empty(N, G * d)
         xp.matmul(groups, p["linear_weight"], out=a)
         xp.matmul(groups, p["gate_weight"], out=s)
-        sigmoid(s, out=s)
-        xp.multiply(a, s, out=self._shuffled(y))
+        if xp.kernels:
+            xp.kernels.gated(a, s, False, out=self._shuffled(y))
+        else:
+            sigmoid(s, out=s)
+            xp.multiply(a, s, out=self._shuffled(y))
         tape.save(x, a, s)
         return tape.dropout(y, self.config.r_dropout).reshape(x.shape)
 
@@ -83,17 +87,41 @@ class Ggl(Pointwise):
         dy = tape.dropout_backward(rows(dy))
         x, a, s = tape.pop()
         groups, dz = self._grouped(rows(x)), self._shuffled(dy)
-        da, ds, dx, part = tape.empty(*a.shape), tape.empty(*a.shape), tape.empty(*dy.shape), tape.empty(*a.shape)
-        xp.multiply(dz, s, out=da)
-        xp.subtract(1.0, s, out=ds)  # dσ = σ(1 - σ)
-        ds *= a
-        ds *= da
-        g.add("linear_weight", groups.swapaxes(-1, -2) @ da)
-        g.add("gate_weight", groups.swapaxes(-1, -2) @ ds)
+        dx, part = tape.empty(*dy.shape), tape.empty(*a.shape)
+        if xp.kernels:
+            da, ds = xp.kernels.gated_backward(dz, a, s, False)
+        else:
+            da, ds = tape.empty(*a.shape), tape.empty(*a.shape)
+            xp.multiply(dz, s, out=da)
+            xp.subtract(1.0, s, out=ds)  # dσ = σ(1 - σ)
+            ds *= a
+            ds *= da
+        g.add("linear_weight", xp.matmul(groups.swapaxes(-1, -2), da))
+        g.add("gate_weight", xp.matmul(groups.swapaxes(-1, -2), ds))
         xp.matmul(da, p["linear_weight"].swapaxes(-1, -2), out=self._grouped(dx))
         xp.matmul(ds, p["gate_weight"].swapaxes(-1, -2), out=part)
         self._grouped(dx)[...] += part
         return dx.reshape(x.shape)
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return tokens * (2 * config.n_emb + config.n_groups)
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        groups = x.reshape(len(x), self.config.n_groups, -1).swapaxes(0, 1)  # (G, T, D/G)
+        gate = observation.sigmoid(groups @ p["gate_weight"])
+        hidden = groups @ p["linear_weight"] * gate
+
+        def channels(values: np.ndarray) -> np.ndarray:
+            return values.swapaxes(1, 2).reshape(-1, len(x))  # group beside group, (D, T)
+
+        return [observation.gates("groups", "mean gate of each group", gate.mean(2),
+                                  "How far a group of channels is let through, on average.", of="group"),
+                observation.activations("gates", "gates", channels(gate),
+                                        "How far a channel is let through; group beside group, before the shuffle.",
+                                        low=0.0, high=1.0),
+                observation.activations("hidden", "gated channels", channels(hidden),
+                                        "A channel, gated; group beside group, before the shuffle.")]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         G = self.config.n_groups

@@ -10,16 +10,17 @@ Parameters 2·D² + 2·D. Forward FLOPs 4·T·D². No decode state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from engine import registry
+from engine import observation, registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import sigmoid
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor, columns, stretches
 from engine.prepared import Fold, Step
 from engine.tape import Tape
@@ -65,6 +66,10 @@ class Gln(Pointwise):
             y = sigmoid(cg[:, D:])
             y *= cg[:, :D]
             return tape.dropout(y, self.config.r_dropout).reshape(x.shape)
+        if xp.kernels:
+            cg = linear(flat, weight, bias, tape)
+            tape.save(x, cg)
+            return tape.dropout(xp.kernels.gated(cg[:, :D], cg[:, D:], False), self.config.r_dropout).reshape(x.shape)
         c, z = linear(flat, weight[:, :D], bias[:D], tape), linear(flat, weight[:, D:], bias[D:], tape)  # (N, D) each
         y = tape.empty(*c.shape)
         sigmoid(z, out=z)
@@ -77,14 +82,31 @@ class Gln(Pointwise):
 
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
         dy = tape.dropout_backward(rows(dy))
-        x, slope, gate = tape.pop()
-        N, D = gate.shape
-        dcg = tape.empty(N, 2 * D)
-        xp.multiply(dy, gate, out=dcg[:, :D])
-        xp.multiply(dy, slope, out=dcg[:, D:])
+        if xp.kernels:
+            x, dcg = tape.pop()
+            D = dy.shape[1]
+            xp.kernels.gated_backward(dy, dcg[:, :D], dcg[:, D:], False)
+        else:
+            x, slope, gate = tape.pop()
+            N, D = gate.shape
+            dcg = tape.empty(N, 2 * D)
+            xp.multiply(dy, gate, out=dcg[:, :D])
+            xp.multiply(dy, slope, out=dcg[:, D:])
         g.product("cg_weight", rows(x), dcg)
         g.rows("cg_bias", dcg)
         return linear(dcg, p["cg_weight"].T, None, tape).reshape(x.shape)
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return 2 * tokens * config.n_emb
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        content, gate = np.split(x @ p["cg_weight"] + p["cg_bias"], 2, axis=1)
+        gate = observation.sigmoid(gate)
+        return [observation.activations("gates", "gates", gate.T, "How far a channel is let through.", low=0.0,
+                                        high=1.0),
+                observation.activations("hidden", "gated channels", (content * gate).T,
+                                        "A channel of the output, gated.")]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         inward = fold.reading(p["cg_weight"], bias=p["cg_bias"])

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from engine import registry
+from engine import observation, registry
 from engine.backend import Array
 from engine.config import Config
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor
 from engine.prepared import Fold, Step
 from engine.tape import Tape
@@ -85,6 +86,19 @@ class Lor(Pointwise):
         dx = linear(dy, p["c_proj_weight"].T, None, tape)
         dx += linear(dlow, p["c_proj_dn_weight"].T, None, tape)
         return dx.reshape(x.shape)
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return tokens * (config.n_rank + 2)
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        low = x @ p["c_proj_dn_weight"] * (ALPHA / self.config.n_rank)
+        both = np.array([x @ p["c_proj_weight"] + p["c_proj_bias"], low @ p["c_proj_up_weight"]])
+        return [observation.gates("parts", "frozen layer and correction", np.sqrt((both**2).sum(2)),
+                                  "The L2 norm of what the frozen layer and its correction add to the output.",
+                                  of="part", high=None, names=("frozen layer", "correction")),
+                observation.activations("components", "components of the correction", low.T,
+                                        "What a rank of the correction reads from the token, scaled.", of="component")]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         """W0 and its correction are one matrix here, which reads and writes at once."""

@@ -7,14 +7,17 @@ Parameters 8·D² + 5·D. Forward FLOPs 16·T·D². No decode state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
-from engine import registry
+import numpy as np
+
+from engine import observation, registry
 from engine.backend import Array
 from engine.config import Config
 from engine.functional import gelu, gelu_backward
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor
 from engine.prepared import FALL, KAPPA, RISE, Fold, Step, gelu_one
 from engine.tape import Tape
@@ -58,6 +61,15 @@ class Mlp(Pointwise):
         g.product("proj_up_weight", rows(x), du)
         g.rows("proj_up_bias", du)
         return linear(du, p["proj_up_weight"].T, None, tape).reshape(x.shape)
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return 4 * tokens * config.n_emb
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        hidden = observation.gelu(x @ p["proj_up_weight"] + p["proj_up_bias"])
+        return [observation.activations("hidden", "hidden activations", hidden.T,
+                                        "What GELU leaves of a hidden channel.")]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         inward = fold.reading(p["proj_up_weight"], bias=p["proj_up_bias"])

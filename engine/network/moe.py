@@ -17,10 +17,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine import registry
+from engine import observation, registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import gelu, gelu_backward, softmax, softmax_backward
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor
 from engine.prepared import FALL, KAPPA, RISE, Fold, Step, gelu_one, mixture
 from engine.tape import Tape
@@ -111,6 +112,25 @@ class Moe(Pointwise):
         dx = linear(du, p["up_weight"].T, None, tape)
         dx += linear(dgates, p["g_weight"].T, None, tape)
         return dx.reshape(x.shape)
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return tokens * config.n_experts * (EXPANSION * config.n_emb + 2)
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        gates = observation.softmax(x @ p["g_weight"]).T  # (E, T)
+        hidden = observation.gelu(x @ p["up_weight"] + p["up_bias"])  # (T, E·F)
+        down = p["dn_weight"].reshape(self.E, self.F, -1)
+        by_expert = hidden.reshape(-1, self.E, self.F).swapaxes(0, 1)
+        sizes = [np.sqrt(((gate[:, None] * (h @ dn + bias)) ** 2).sum(1))
+                 for gate, h, dn, bias in zip(gates, by_expert, down, p["dn_bias"], strict=True)]
+        return [observation.gates("gates", "weights of the experts", gates,
+                                  "What a token multiplies an expert's answer with; those of a token sum to one.",
+                                  of="expert", sums=True),
+                observation.gates("contribution", "contributions of the experts", np.array(sizes),
+                                  "The L2 norm of what an expert adds to the output.", of="expert", high=None),
+                observation.activations("hidden", "hidden activations", hidden.T,
+                                        "What GELU leaves of a hidden channel; expert beside expert, not gated.")]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         wide = self.E * self.F

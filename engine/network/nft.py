@@ -11,15 +11,16 @@ Parameters 4·D² + D. Forward FLOPs 8·T·D² + 140·T·D. Decode state: 2·D n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 
-from engine import registry
+from engine import observation, registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import sigmoid
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor, columns
 from engine.prepared import Fold, Step
 from engine.scan import Averaging, average, average_backward
@@ -84,6 +85,20 @@ class Nft(Averaging):
     def prefill(self, p: Weights, x: Array, state: State, tape: Tape) -> Array:
         gate, *averaged = self._average(p, x, tape)
         return self._output(p, x, gate, self.go_on(state, *averaged), tape)
+
+    def prefill_at(self, p: Weights, x: Array, state: State, place: Array, tape: Tape) -> Array:
+        gate, *averaged = self._average(p, x, tape)
+        return self._output(p, x, gate, self.go_on_at(state, *averaged), tape)
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return 2 * tokens * tokens + tokens * config.n_emb
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        q, k, v = np.split(x @ p["qkv_weight"], 3, axis=1)
+        gate = observation.sigmoid(q)
+        return [*self.averaged(k, v, gate), observation.activations(
+            "gates", "query gates", gate.T, "How far a channel lets the average over time through.", low=0.0, high=1.0)]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         inward, outward = fold.reading(p["qkv_weight"]), fold.writing(p["c_weight"], p["c_bias"], 0.5)

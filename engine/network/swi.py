@@ -7,15 +7,16 @@ No dropout. Parameters 12·D² + 9·D. Forward FLOPs 24·T·D². No decode state
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 
-from engine import registry
+from engine import observation, registry
 from engine.backend import Array, xp
 from engine.config import Config
 from engine.functional import blocks, sigmoid
+from engine.observation import Observation
 from engine.parameters import LayerGradients, Tensor, columns, stretches
 from engine.prepared import Fold, Step
 from engine.tape import Tape
@@ -51,6 +52,11 @@ class Swi(Pointwise):
             h *= wide[:, F:]
             h *= wide[:, :F]
             return linear(h, p["c_proj_dn_weight"], p["c_proj_dn_bias"], tape).reshape(x.shape)
+        if xp.kernels:
+            wide = linear(flat, weight, bias, tape)
+            h = xp.kernels.gated(wide[:, :F], wide[:, F:], True)
+            tape.save(x, wide, h)
+            return linear(h, p["c_proj_dn_weight"], p["c_proj_dn_bias"], tape).reshape(x.shape)
         up, gate = (linear(flat, weight[:, half], bias[half], tape) for half in (slice(F), slice(F, 2 * F)))  # (N, 4D)
         h = tape.empty(*up.shape)
         for part in blocks(up):
@@ -70,16 +76,32 @@ class Swi(Pointwise):
 
     def backward(self, p: Weights, dy: Array, tape: Tape, g: LayerGradients) -> Array:
         dy = rows(dy)
-        x, to_up, to_gate, h = tape.pop()
+        x, *slopes, h = tape.pop()
         N, F = h.shape
         g.product("c_proj_dn_weight", h, dy)
         g.rows("c_proj_dn_bias", dy)
-        dh, dwide = linear(dy, p["c_proj_dn_weight"].T, None, tape), tape.empty(N, 2 * F)
-        xp.multiply(dh, to_up, out=dwide[:, :F])
-        xp.multiply(dh, to_gate, out=dwide[:, F:])
+        dh = linear(dy, p["c_proj_dn_weight"].T, None, tape)
+        if xp.kernels:
+            (dwide,) = slopes
+            xp.kernels.gated_backward(dh, dwide[:, :F], dwide[:, F:], True)
+        else:
+            dwide = tape.empty(N, 2 * F)
+            xp.multiply(dh, slopes[0], out=dwide[:, :F])
+            xp.multiply(dh, slopes[1], out=dwide[:, F:])
         g.product("wide_weight", rows(x), dwide)
         g.rows("wide_bias", dwide)
         return linear(dwide, p["wide_weight"].T, None, tape).reshape(x.shape)
+
+    @classmethod
+    def observed(cls, config: Config, tokens: int) -> int:
+        return 8 * tokens * config.n_emb
+
+    def observe(self, p: Mapping[str, np.ndarray], x: np.ndarray) -> list[Observation]:
+        up, gate = np.split(x @ p["wide_weight"] + p["wide_bias"], 2, axis=1)
+        swish = gate * observation.sigmoid(gate)
+        return [observation.activations("gates", "swish gates", swish.T,
+                                        "What a hidden channel is multiplied with, not less than -0.28.", low=-0.2785),
+                observation.activations("hidden", "hidden activations", (up * swish).T, "A hidden channel, gated.")]
 
     def stepper(self, p: Weights, state: State, fold: Fold) -> Step:
         inward = fold.reading(p["wide_weight"], bias=p["wide_bias"])

@@ -12,6 +12,7 @@ import numpy as np
 from engine.errors import FormatError, TextError, shown
 
 _BLOCK = 1 << 16  # characters looked at together: they and what is made of them fit the cache
+MAX_SYMBOL = 1 << 18  # characters: a reply is some hundred of them
 _KEPT = 1 << 17  # different units of which is known what was made of them
 
 
@@ -52,6 +53,10 @@ class Tokenizer:
         vocab = sorted(cls._distinct(text, cls.split))
         if not vocab:
             raise TextError("The text is empty; there is nothing to learn from.")
+        longest = max(map(len, vocab))
+        if longest > MAX_SYMBOL:
+            raise TextError(f"The text has a word or a run of spaces of {longest:,} characters, more than "
+                            f"{MAX_SYMBOL:,}; it is not a text of words.")
         return cls(vocab)
 
     def extend(self, text: Iterable[str]) -> Tokenizer:

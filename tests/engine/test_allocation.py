@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,11 @@ def test_ten_thousand_steps_hold_no_more_than_a_thousand(cores):
     printed = subprocess.run([sys.executable, str(BENCH), "--steps", "10000", "--cores", str(cores), "--json"],
                              check=True, capture_output=True, timeout=300)
     looks = json.loads(printed.stdout)
-    early, late = looks[0], looks[-1]
-    assert (early["step"], late["step"]) == (1000, 10_000) and len(early["resident"]) == len(late["resident"]) == cores
-    assert late["files"] == early["files"]
-    for before, after in zip(early["resident"], late["resident"], strict=True):
-        assert after - before < 1 << 19, f"{(after - before) / 1024:.0f} KiB more"
+    assert [look["step"] for look in looks] == list(range(1000, 10_001, 1000))
+    assert looks[-1]["files"] == looks[0]["files"]
+    for process in range(cores):
+        resident = [look["resident"][process] for look in looks]
+        more = sorted(after - before for before, after in pairwise(resident))
+        # A leak grows with every thousand steps. Pages of libraries come in once, whenever the system likes.
+        assert more[len(more) // 2] < 1 << 16, f"at each look {resident}"
+        assert resident[-1] - resident[0] < 4 << 20, f"at each look {resident}"

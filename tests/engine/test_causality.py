@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from architectures import ARCHITECTURES, ATTENTIONS, NETWORKS, VOCAB, wild
+from architectures import ATTENTIONS, NETWORKS, VOCAB, every_pair, wild
 from cases import cases, examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +50,7 @@ def model_of(architecture, changes):
     return wild(Config.read({"c_sequence": sequence, "c_attention": attention, "c_network": network, **changes}))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
+@every_pair
 @given(changes=sizes(), d_type=st.sampled_from(["fp16", "fp32", "fp64"]), batch=st.integers(1, 3), data=st.data())
 @examples(4)
 def test_prefill_and_steps_equal_the_forward_pass(architecture, changes, d_type, batch, data):
@@ -71,7 +71,7 @@ def test_prefill_and_steps_equal_the_forward_pass(architecture, changes, d_type,
         np.testing.assert_allclose(model.step(ids[:, t], states, t), whole[:, t], rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
+@every_pair
 @given(changes=sizes(), data=st.data())
 @examples(4)
 def test_changing_a_token_changes_nothing_before_it(architecture, changes, data):

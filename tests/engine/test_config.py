@@ -22,7 +22,7 @@ OURS = [
     "batch_size", "r_dropout", "r_temp", "r_learn", "s_warmup", "c_shuffle", "r_split", "n_seed", "n_steps", "s_stride",
     "r_decay", "r_beta1", "r_beta2", "c_momentum", "r_clip", "c_schedule", "r_cooldown", "c_init",
     "n_kv_heads", "n_experts", "n_rank", "n_groups", "ggl_shuffle", "s_window", "s_kernel", "c_convolution",
-    "infr_cache"]
+    "infr_cache", "c_not_finite", "s_checkpoint_seconds", "s_checkpoint_steps", "n_checkpoints"]
 every_parameter = pytest.mark.parametrize("p", PARAMETERS.values(), ids=lambda p: p.name)
 NUMBERS = [p for p in PARAMETERS.values() if p.kind in ("int", "float")]
 
@@ -293,6 +293,7 @@ EVENTS = [
     events.Step(step=1, loss=2.5, learning_rate=0.1, gradient_norm=1.0, epoch=0.5, tokens=4, seconds=0.1,
                 tokens_per_second=40.0),
     events.Evaluation(step=1, train_loss=None, validation_loss=2.0, tokens=4, seconds=0.1, full=True),
+    events.Norms(step=1, gradient={"head": 1.0}, update={"head": 0.1}, weight={"head": 2}),
     events.Sample(step=1, prompt="a", text="a\x1b"), events.Checkpoint(step=1, path="p", reason="policy"),
     events.Alarm(step=1, name="not-finite", message="m"), events.Control(step=1, command="stop"),
     events.End(step=1, reason="finished", train_loss=1.0, validation_loss=None, tokens=4, seconds=1.0)]

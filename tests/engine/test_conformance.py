@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from architectures import ARCHITECTURES, ATTENTIONS, NETWORKS, VOCAB, hold, ids_for, relative_error, tiny, wild
+from architectures import (
+    ATTENTIONS,
+    NETWORKS,
+    VOCAB,
+    every_architecture,
+    every_pair,
+    hold,
+    ids_for,
+    relative_error,
+    tiny,
+    wild,
+)
 
 from engine import events, registry
 from engine.backend import Arena
@@ -17,7 +28,6 @@ from engine.prepared import Prepared
 from engine.tape import Tape, tape_for
 from engine.trainer import Trainer
 
-every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
 VARIANTS = [("attention", name) for name in ATTENTIONS] + [("network", name) for name in NETWORKS]
 every_variant = pytest.mark.parametrize(("slot", "name"), VARIANTS, ids=lambda value: value)
 
@@ -32,7 +42,7 @@ def loss_of(model, ids, targets):
 
 
 @every_architecture
-@pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["plain", "dropout"])
+@pytest.mark.parametrize("dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)], ids=["plain", "dropout"])
 def test_gradients_equal_central_differences(architecture, dropout):
     config = tiny(architecture, r_dropout=dropout)
     model, ids = wild(config), ids_for(config)
@@ -100,7 +110,7 @@ def test_steps_equal_the_forward_pass_at_every_split(architecture):
             np.testing.assert_allclose(model.step(ids[:, t], states, t), whole[:, t], atol=1e-12)
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize("batch", [1, 3])
 def test_prepared_steps_equal_the_forward_pass(architecture, batch):
     config = tiny(architecture)
@@ -135,7 +145,7 @@ def test_a_reset_state_has_forgotten(architecture):
     assert np.array_equal(model.prefill(ids[:, :3], states), model.prefill(ids[:, :3], model.state(1)))
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize("d_type", ["fp16", "fp32", "fp64"])
 def test_exported_arrays_give_the_same_model(architecture, d_type):
     config = tiny(architecture, d_type=d_type)
@@ -167,7 +177,7 @@ def test_overfits_one_batch(architecture):
     assert loss < 0.1
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 1), (1, 6), (5, 1), (2, 4)])
 def test_corner_shapes_train(architecture, batch, tokens):
     config = tiny(architecture)
@@ -180,7 +190,7 @@ def test_corner_shapes_train(architecture, batch, tokens):
     assert loss == pytest.approx(one_by_one, rel=1e-12)
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize("n_ctx", [1, 5])
 def test_generates_past_its_context(architecture, n_ctx):
     model = wild(tiny(architecture, n_ctx=n_ctx))

@@ -9,7 +9,7 @@ from math import exp
 import numpy as np
 import pytest
 import twins
-from architectures import ARCHITECTURES, VOCAB, ids_for, tiny, wild
+from architectures import VOCAB, every_pair, ids_for, tiny, wild
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,6 @@ from engine.prepared import Prepared
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 some_logits = st.lists(st.floats(-30, 30), min_size=1, max_size=12)
-every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
 
 
 def ids_of(tokens) -> list[int]:
@@ -216,9 +215,9 @@ def test_the_repetition_penalty_sees_prompt_and_reply():
         context.append(token.id)
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize(("n_ctx", "prompt"), [(6, 1), (6, 4), (6, 6), (7, 3), (2, 1), (1, 1), (6, 11)])
-@pytest.mark.parametrize("cache", [True, False], ids=["cached", "uncached"])
+@pytest.mark.parametrize("cache", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["cached", "uncached"])
 def test_every_token_sees_what_it_should(architecture, n_ctx, prompt, cache):
     """Also past n_ctx: a full cache is cut to its last n_ctx/2 tokens, without a cache the last n_ctx tokens count."""
     model = wild(tiny(architecture, n_ctx=n_ctx))
@@ -237,7 +236,7 @@ def test_past_the_context_against_the_slow_model(architecture):
         np.testing.assert_allclose(token.logits, twins.logits(model.params, context, model.config)[-1], atol=1e-11)
 
 
-@every_architecture
+@every_pair
 def test_cache_on_equals_cache_off_up_to_the_context(architecture):
     model = wild(tiny(architecture, n_ctx=16))
     on, off = (list(stream(model, [1, 2, 3], 14, Sampler(seed=5), cache=cache)) for cache in (True, False))

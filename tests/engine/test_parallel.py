@@ -240,7 +240,7 @@ def test_workers_end_when_their_parent_is_killed(how, when):
         workers = [os.pidfd_open(int(pid)) for pid in parent.stdout.readline().split()]
         assert len(workers) == 2 and parent.stdout.readline() == "step\n"
         os.kill(parent.pid, how)
-        assert parent.wait(30) != 0
+        assert parent.wait(60) != 0
         for worker in workers:
             assert select.select([worker], [], [], 30)[0], "the worker goes on without its parent"
         assert shared_files() == before

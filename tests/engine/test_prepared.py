@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from architectures import ARCHITECTURES, ids_for, tiny, wild
+from architectures import ARCHITECTURES, every_pair, ids_for, tiny, wild
 
 from engine import prepared, registry
 from engine.adaptation import Adaptation
@@ -14,8 +14,6 @@ from engine.generate import Decoder, Sampler, stream, stream_batch
 from engine.model import Model
 from engine.prepared import Fold, Memory, Prepared, normaliser
 from engine.variant import Variant
-
-every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
 
 
 def replies(model: Model, ids: np.ndarray, start: int = 1) -> np.ndarray:
@@ -26,7 +24,7 @@ def replies(model: Model, ids: np.ndarray, start: int = 1) -> np.ndarray:
     return np.stack([step(ids[:, t], t) for t in range(start, ids.shape[1])], 1)
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize("d_type", ["fp16", "fp32"])
 def test_single_precision(architecture, d_type):
     if registry.attention.get(architecture[1]).straight_through:
@@ -39,7 +37,7 @@ def test_single_precision(architecture, d_type):
     np.testing.assert_allclose(replies(model, ids), whole, rtol=0, atol=1e-5 * max(1.0, np.abs(whole).max()))
 
 
-@every_architecture
+@every_pair
 def test_replies_of_a_batch_are_those_alone(architecture):
     config = tiny(architecture)
     model, ids = wild(config), ids_for(config, batch=3)
@@ -48,7 +46,7 @@ def test_replies_of_a_batch_are_those_alone(architecture):
         np.testing.assert_allclose(replies(model, ids[r : r + 1])[0], together[r], rtol=1e-11, atol=1e-12)
 
 
-@every_architecture
+@every_pair
 def test_past_the_window_and_the_kernel(architecture):
     """Rings turn several times, and what has left them is remembered or forgotten as it should be."""
     config = tiny(architecture, n_ctx=23, s_window=4, s_kernel=5)
@@ -67,7 +65,7 @@ def test_edges_of_the_parameters(sequence, pair, changes):
     np.testing.assert_allclose(replies(model, ids), model.logits(ids)[:, 1:], rtol=1e-10, atol=1e-11)
 
 
-@every_architecture
+@every_pair
 def test_one_symbol_and_a_context_of_one(architecture):
     model = wild(tiny(architecture, n_ctx=1), vocab_size=1)
     assert [token.id for token in stream(model, [0], 3, Sampler(seed=1))] == [0, 0, 0]

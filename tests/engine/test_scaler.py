@@ -43,6 +43,7 @@ def test_masters_collect_what_halves_would_lose():
     assert (gamma != 1).any() and np.abs(gamma - 1).max() < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
 def test_training_in_halves_follows_training_in_single_precision(architecture):
     ours, theirs = (steps(trainer(d_type, architecture)) for d_type in ("fp16", "fp32"))

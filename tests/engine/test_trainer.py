@@ -20,14 +20,15 @@ from engine import data, events, registry
 from engine.errors import ConfigError, FormatError, TextError
 from engine.model import Model
 from engine.schedule import learning_rate
-from engine.trainer import BAD_STEPS, RISES, Trainer
+from engine.trainer import BAD_STEPS, RISES, Trainer, Trend
 
 LETTERS = "abcdefg"
 IDS = np.tile(np.random.default_rng(1).integers(0, VOCAB, 90), 4).astype(np.uint8)
 
 
 def trainer(ids=IDS, *, sample_tokens=3, architecture=("pre", "mha", "mlp"), resume=None, **values) -> Trainer:
-    options = {name: values.pop(name) for name in ("prompt", "time_budget", "cores", "dataset") if name in values}
+    names = ("prompt", "time_budget", "cores", "dataset", "last_good")
+    options = {name: values.pop(name) for name in names if name in values}
     config = tiny(architecture, **{"d_type": "fp32", "n_steps": 40, **values})
     return Trainer(Model.create(config, VOCAB), registry.tokenizer.get("char")(LETTERS), ids, resume=resume,
                    sample_tokens=sample_tokens, **options)
@@ -47,9 +48,9 @@ def comparable(event) -> dict:
 
 def test_the_order_of_events():
     run = list(trainer(n_steps=40, prompt="ab", dataset="letters"))
-    every = ["step", "step", "evaluation", "sample"]  # 20 evaluations in a run
+    every = ["step", "step", "norms", "evaluation", "sample"]  # 20 evaluations in a run
     assert [event.kind for event in run if event.kind != "alarm"] == \
-        ["start", "evaluation", "sample", *(every * 19), "step", "step", "evaluation", "sample", "end"]
+        ["start", "evaluation", "sample", *(every * 20), "end"]
     start, end = run[0], run[-1]
     assert (start.step, start.steps, start.tokens_per_step, start.vocab_size) == (0, 40, 18, VOCAB)
     assert start.dataset == "letters" and start.train_tokens == 324 and start.validation_tokens == 36
@@ -255,14 +256,14 @@ def test_rising_validation_raises_one_alarm(monkeypatch):
 # Steps that are not finite --------------------------------------------------------------------------------------------
 
 
-def poisoned(values: dict, steps: range, tensor: str):
-    """A trainer whose gradient of `tensor` is not a number in the given steps (from 1)."""
+def poisoned(values: dict, steps: range, tensor: str, above: float = 0.0):
+    """A trainer whose gradient of `tensor` is not a number in the given steps (from 1) at rates above that one."""
     t = trainer(**values)
     whole = t.model.loss_and_gradients
 
     def poison(ids, targets, gradients, *, step, **more):
         loss = whole(ids, targets, gradients, step=step, **more)
-        if step + 1 in steps:
+        if step + 1 in steps and t.learning_rate > above:
             gradients.joined[tensor][...] = np.nan
         return loss
 
@@ -480,3 +481,111 @@ def test_texts_that_are_too_short():
 def test_a_model_of_contradictions_is_refused():
     with pytest.raises(ConfigError, match="n_heads"):
         Model.create(tiny(n_heads=3), VOCAB)
+
+
+# Numbers gone wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_going_back_to_a_good_state():
+    """Five bad steps in a row: on from the state of step 10, with half the rate; what it then does is what a run does
+    that goes on from that state with that rate."""
+    states = {}
+    t = poisoned({"n_steps": 30, "c_schedule": "constant", "s_warmup": "none",
+                  "last_good": lambda before: states.get(10)}, range(15, 20), "block_0_mha_c_weight", above=0.003)
+    seen = []
+    for event in t:
+        seen.append(event)
+        if isinstance(event, events.Step) and event.step == 10:
+            states.setdefault(10, t.state())
+    alarms = [alarm for alarm in of(events.Alarm, seen) if alarm.name != "rising-validation"]
+    assert [alarm.name for alarm in alarms] == ["not-finite"] * BAD_STEPS + ["rollback"]
+    assert "block_0_mha_c_weight" in alarms[0].message and "step 10" in alarms[-1].message
+    again = seen[seen.index(alarms[-1]) + 1]
+    assert isinstance(again, events.Start) and again.step == 10
+    after = seen[seen.index(again):]
+    assert [event.step for event in of(events.Step, after)] == list(range(11, 31))
+    assert {event.learning_rate for event in of(events.Step, after)} == {t.config.r_learn / 2}
+    assert t.rollbacks == 1 and t.seconds > of(events.Step, seen)[9].seconds
+    twin = trainer(n_steps=30, c_schedule="constant", s_warmup="none",
+                   resume=(states[10][0], {**states[10][1], "rate_factor": 0.5}))
+    list(twin)
+    assert twin.model.params.flat.tobytes() == t.model.params.flat.tobytes()
+
+
+def test_a_state_that_led_there_twice_is_not_trusted_a_third_time():
+    states, asked = {}, []
+
+    def last_good(before):
+        asked.append(before)
+        return states[max(step for step in states if before is None or step < before)]
+
+    t = poisoned({"n_steps": 40, "last_good": last_good}, range(25, 41), "ln_f_beta")
+    seen = []
+    for event in t:
+        seen.append(event)
+        if isinstance(event, events.Step) and event.step in (5, 20):
+            states.setdefault(event.step, t.state())
+    starts = [event.step for event in of(events.Start, seen)]
+    assert starts == [0, 20, 5, 20, 5, 20], "the newest, then the one before, and again when it came to be made anew"
+    assert asked[:3] == [None, None, 20] and seen[-1].reason == "failed" and t.rollbacks == 5
+    assert "in a row" in seen[-1].message
+
+
+@pytest.mark.parametrize("values", [{"c_not_finite": "stop", "last_good": lambda before: 1 / 0},
+                                    {"c_not_finite": "rollback"},
+                                    {"c_not_finite": "rollback", "last_good": lambda before: None}])
+def test_no_way_back(values):
+    seen = list(poisoned({"n_steps": 40, **values}, range(1, 41), "ln_f_beta"))
+    assert seen[-1].reason == "failed" and len(of(events.Start, seen)) == 1
+    assert [alarm.name for alarm in of(events.Alarm, seen)] == ["not-finite"] * BAD_STEPS
+
+
+def test_a_spike_is_told_once_and_survives_a_break(monkeypatch):
+    """The loss of steps 60 to 63 is 3 above the others."""
+
+    def jumping(**values):
+        t = trainer(n_steps=80, **values)
+        gradient = t.team.gradient
+
+        def told(step, *rest):
+            _, norm = gradient(step, *rest)
+            return 1.0 + 0.01 * (step % 5) + 3.0 * (60 <= step < 64), norm
+
+        t.team.gradient = told
+        return t
+
+    whole = list(jumping())
+    spikes = [event for event in of(events.Alarm, whole) if event.name == "spike"]
+    assert [event.step for event in spikes] == [61] and "1.02 to 4.00" in spikes[0].message
+    first = jumping()
+    for event in first:
+        if isinstance(event, events.Step) and event.step == 61:
+            break
+    rest = list(jumping(resume=first.state()))
+    assert [event.step for event in of(events.Alarm, rest) if event.name == "spike"] == [61]
+    assert [comparable(event) for event in rest[1:]] == [
+        comparable(event) for event in whole[next(i for i, e in enumerate(whole) if e.kind == "step" and e.step == 61)
+                                             + 1:]]
+
+
+def test_the_trend_of_a_noisy_loss_has_no_spikes():
+    rng = np.random.default_rng(0)
+    trend = Trend()
+    falling = [2 + 3 * np.exp(-i / 400) + 0.15 * rng.standard_normal() for i in range(5000)]
+    assert not any(trend.add(float(loss)) for loss in falling)
+    assert abs(trend.mean - 2) < 0.1 and 0.05 < trend.deviation < 0.2
+    assert trend.add(4.0) and not trend.add(4.0) and not trend.add(2.0) and trend.add(4.0)
+
+
+def test_stopping_twice_shortens_the_last_look():
+    ids = np.tile(IDS, 40)
+    t = trainer(ids, n_steps=40)
+    seen = []
+    for event in t:
+        seen.append(event)
+        if isinstance(event, events.Step) and event.step == 3:
+            t.stop()
+            t.stop()
+    assert seen[-1].reason == "stopped" and not seen[-3].full and isfinite(seen[-1].validation_loss)
+    t.step, t.steps = 3, 40
+    assert t.over == "stopped"

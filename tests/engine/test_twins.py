@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import twins
-from architectures import ARCHITECTURES, ATTENTIONS, NETWORKS, VOCAB, ids_for, tiny, wild
+from architectures import ARCHITECTURES, ATTENTIONS, NETWORKS, VOCAB, every_pair, ids_for, tiny, wild
 from layers import Layer, numbers
 
 from engine.backend import Arena
@@ -17,7 +17,6 @@ from engine.scan import average, average_backward
 from engine.tape import Tape, tape_for
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
-every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
 
 
 def tape(recording: bool = False) -> Tape:
@@ -162,7 +161,7 @@ def test_variants_with_large_weights(name):
         np.testing.assert_allclose(y[0], expected, rtol=1e-12, atol=atol)
 
 
-@every_architecture
+@every_pair
 @both_ways
 def test_blocks(architecture, recording):
     config = tiny(architecture)
@@ -173,7 +172,7 @@ def test_blocks(architecture, recording):
     np.testing.assert_allclose(y[0], twins.block(twins.below(model.params, "block_1_"), x[0], config), **CLOSE)
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize("temperature", [1.0, 0.4, 0.001])
 def test_whole_models(architecture, temperature):
     config = tiny(architecture, r_temp=temperature, batch_size=2)
@@ -195,7 +194,7 @@ MODELS = [
 ]
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize("sizes", MODELS, ids=lambda sizes: f"{sizes['n_ctx']} tokens")
 def test_models_of_other_shapes_also_in_single_precision(architecture, sizes):
     config = tiny(architecture, **sizes)
@@ -206,7 +205,7 @@ def test_models_of_other_shapes_also_in_single_precision(architecture, sizes):
     np.testing.assert_allclose(single.logits(ids), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@every_architecture
+@every_pair
 @pytest.mark.parametrize("d_type", ["fp32", "fp64"])
 def test_prefill_and_steps_equal_the_twin(architecture, d_type):
     config = tiny(architecture, n_ctx=10, s_kernel=4, n_layers=1, d_type=d_type)

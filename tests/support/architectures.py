@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pytest
 
 from engine import registry
 from engine.config import Config
@@ -15,6 +16,11 @@ ATTENTIONS, NETWORKS = registry.attention.names(), registry.network.names()
 ARCHITECTURES = [(sequence, attention, network)
                  for attention, network, sequence in product(ATTENTIONS, NETWORKS, ("pre", "post"))]
 VOCAB = 7
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids="-".join)
+# every pair of variants, before and after the norm in turn; with the other norm it is a slow one
+every_pair = pytest.mark.parametrize("architecture", [
+    one if (ATTENTIONS.index(one[1]) + NETWORKS.index(one[2])) % 2 == (one[0] == "post")
+    else pytest.param(one, marks=pytest.mark.slow) for one in ARCHITECTURES], ids="-".join)
 
 
 def tiny(architecture: tuple[str, str, str] = ("pre", "mha", "mlp"), **changes: Any) -> Config:
