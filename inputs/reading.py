@@ -24,6 +24,8 @@ from inputs import decoding
 LIMIT = 2 * 1024**3  # bytes, after decompression
 SUFFIXES = (".txt", ".md", ".gz")  # what is taken from a folder
 NAME_LENGTH = 80
+MAX_DEPTH = 64  # of folders in a folder of texts
+MAX_FILES = 100_000  # in it
 
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))]
@@ -56,7 +58,7 @@ class Text:
 
 def safe_name(name: str) -> str:
     """A file's stem made of letters, digits, dots, dashes and underscores: never empty, hidden, long or a device."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
+    plain = unicodedata.normalize("NFKD", name[:1000]).encode("ascii", "ignore").decode("ascii")
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._ ")[:NAME_LENGTH].rstrip("._ ")
     if not stem.strip("-_."):
         return "text"
@@ -150,7 +152,7 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
 def _pieces(path: Path, stamp: tuple[int, ...]) -> Iterator[bytes]:
     """The bytes of a file. TextError when it is not, or no longer, the one with this stamp."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_opener) as file:
             while True:
                 piece = file.read(decoding.PIECE)
                 if _stamp(os.fstat(file.fileno())) != stamp:
@@ -160,6 +162,11 @@ def _pieces(path: Path, stamp: tuple[int, ...]) -> Iterator[bytes]:
                 yield piece
     except OSError as error:
         raise _unreadable(path, error) from None
+
+
+def _opener(path: str, flags: int) -> int:
+    """A pipe that took the file's place must not keep us waiting, a terminal not become ours."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def _stem(name: str) -> str:
@@ -224,19 +231,26 @@ def _inside(folder: Path) -> list[Path]:
     """The texts in a folder: hidden ones are skipped, and so are links that lead out of it or around in it."""
     root = folder.resolve()
     found: list[Path] = []
-
-    def refuse(error: OSError) -> None:
-        raise _unreadable(Path(error.filename or folder), error)
-
-    for where, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            path = Path(where, name)
-            if name.startswith(".") or not name.lower().endswith(SUFFIXES) or not path.is_file():
+    waiting = [(folder, 0)]
+    while waiting:
+        where, depth = waiting.pop()
+        try:
+            items = list(os.scandir(where))
+        except OSError as error:
+            raise _unreadable(where, error) from None
+        for item in items:
+            if item.name.startswith("."):
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                continue
-            found.append(path)
+            if item.is_dir(follow_symlinks=False):
+                if depth >= MAX_DEPTH:
+                    raise TextError(f"{_shown(where)} has folders in it that lie more than {MAX_DEPTH} deep; give one "
+                                    "nearer to the texts.")
+                waiting.append((Path(item.path), depth + 1))
+            elif item.name.lower().endswith(SUFFIXES) and os.path.isfile(item.path):
+                if not item.is_symlink() or Path(item.path).resolve().is_relative_to(root):
+                    found.append(Path(item.path))
+                if len(found) > MAX_FILES:
+                    raise TextError(f"{_shown(folder)} holds more than {MAX_FILES:,} texts; give fewer at a time.")
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
 
 

@@ -5,6 +5,7 @@ Whatever a file holds that is not ours is kept when it is written again.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 from engine import registry
 from engine.config import Config, shown
 from engine.errors import BabyError, FormatError, NotFound
-from store import model_file, reports
+from store import atomic, model_file, reports
 from store.atomic import StoreError, make_folder, shown_path, write_json
 from store.configs import FORMAT, export_config, import_config, unknown_keys
 from store.names import split_guid
@@ -25,6 +26,7 @@ from store.workspace import Workspace
 TOKENIZER_LIMIT = 32 << 20
 COMPLETION_LIMIT = 16 << 20
 MAX_VOCAB = 1 << 21
+MAX_SYMBOL = 1 << 18  # characters, as in engine/tokenizer: a reply is as long as what it is made of
 
 # --- config ----------------------------------------------------------------------------------------------------------
 
@@ -40,12 +42,14 @@ def save_config(ws: Workspace, guid: str, config: Mapping[str, Any], runtime: Ma
     old, plan = _existing(path, CONFIG_LIMIT), ws.plan(guid)
     kept = unknown_keys(old)
     name = old.get("babytui_name") or (plan.get("name") if plan else config.get("babytui_name")) or ""
+    note = old.get("babytui_note") or plan.get("note")
     created = reports.number(old.get("babytui_created")) or reports.number(plan.get("created")) or time.time()
-    new = {**kept, **export_config(config), "babytui_format": FORMAT, "babytui_name": str(name),
-           "babytui_created": created}
+    new = {**export_config(config), "babytui_format": FORMAT, "babytui_name": str(name), "babytui_created": created}
+    if note:
+        new["babytui_note"] = str(note)
     if runtime is not None:
-        new["runtime"] = {**(new["runtime"] if isinstance(new.get("runtime"), dict) else {}), **runtime}
-    _write(path, new)
+        new["runtime"] = {**(kept["runtime"] if isinstance(kept.get("runtime"), dict) else {}), **runtime}
+    _write(path, {**{key: value for key, value in kept.items() if key not in new}, **new})
 
 
 def load_config(ws: Workspace, guid: str) -> Config:
@@ -69,7 +73,7 @@ def load_config(ws: Workspace, guid: str) -> Config:
 def save_tokenizer(ws: Workspace, guid: str, kind: str, vocab: Iterable[str]) -> None:
     """Writes tokenizers/tokenizer_<GUID>.json. kind: the tokenizer's name; FormatError as `load_tokenizer`."""
     path = ws.path("tokenizer", guid)
-    vocab = _check_vocab(list(vocab), kind, shown_path(path.name))
+    vocab = check_vocabulary(list(vocab), kind, shown_path(path.name))
     old = _existing(path, TOKENIZER_LIMIT)
     _write(path, {**old, "vocab": vocab, "vocab_size": len(vocab), "babytui_kind": kind})
 
@@ -88,10 +92,11 @@ def load_vocabulary(ws: Workspace, guid: str) -> tuple[list[str], str | None]:
     if kind not in (None, *registry.tokenizer.names()):
         raise FormatError(f"{shown_path(path.name)}: babytui_kind is {shown(kind)}, not one of "
                           f"{', '.join(registry.tokenizer.names())}.")
-    return _check_vocab(raw.get("vocab"), kind, shown_path(path.name)), kind
+    return check_vocabulary(raw.get("vocab"), kind, shown_path(path.name)), kind
 
 
-def _check_vocab(vocab: Any, kind: str | None, name: str) -> list[str]:
+def check_vocabulary(vocab: Any, kind: str | None, name: str) -> list[str]:
+    """The vocabulary itself: distinct texts, none of them empty or a text of its own. FormatError."""
     if not isinstance(vocab, list) or not vocab:
         raise FormatError(f"{name}: vocab must be a list of at least one text.")
     if len(vocab) > MAX_VOCAB:
@@ -100,6 +105,9 @@ def _check_vocab(vocab: Any, kind: str | None, name: str) -> list[str]:
     for place, symbol in enumerate(vocab):
         if not isinstance(symbol, str) or not symbol:
             raise FormatError(f"{name}: entry {place} of vocab is {shown(symbol)}, not a text.")
+        if len(symbol) > MAX_SYMBOL:
+            raise FormatError(f"{name}: entry {place} of vocab has {len(symbol):,} characters, more than "
+                              f"{MAX_SYMBOL:,}; it is not a symbol.")
         if kind == "char" and len(symbol) != 1:
             raise FormatError(f"{name}: entry {place} of vocab is {shown(symbol)}, more than one character.")
         if seen.setdefault(symbol, place) != place:
@@ -175,13 +183,13 @@ def save_completion(ws: Workspace, guid: str, completion: Mapping[str, Any], *, 
     for later in range(3600):  # two replies in one second: the second takes the next free one
         stamp = time.strftime("%Y%m%d%H%M%S", time.localtime(now + later))
         path = ws.path("completion", guid, stamp=stamp)
-        if path.exists():
+        if atomic.mode(path, follow=False):
             continue
         try:
             _write(path, {**_COMPLETION, **completion}, overwrite=False)
             return path
-        except StoreError:
-            if not path.exists():
+        except StoreError as error:
+            if error.errno != errno.EEXIST:
                 raise
     raise StoreError(f"{shown_path(path)} cannot be written: too many replies of one second.", path)
 
@@ -208,17 +216,21 @@ def _check_completion(data: dict[str, Any], path: Path) -> dict[str, Any]:
         raise FormatError(f"{shown_path(path.name)}: generation must be text.")
     if not isinstance(data.get("prompt"), (str, type(None))):
         raise FormatError(f"{shown_path(path.name)}: prompt must be text or null.")
-    return {**_COMPLETION, **data}
+    known = {"inference_max_tokens": reports.whole_number(data.get("inference_max_tokens")),
+             "inference_total_time": reports.number(data.get("inference_total_time")) or 0.0,
+             "inference_cache": data.get("inference_cache") is not False}
+    return {**_COMPLETION, **data, **known}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def _existing(path: Path, limit: int) -> dict[str, Any]:
-    """The object that is about to be replaced; empty when there is none or it cannot be read."""
+    """The object that is about to be replaced; empty when there is none or it is damaged. StoreError when the disk does
+    not give it out: what it holds is not to be lost for that."""
     try:
         return read_json(path, limit)
-    except BabyError:
+    except (NotFound, FormatError):
         return {}
 
 

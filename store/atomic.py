@@ -1,12 +1,15 @@
 """Writing files so that after a crash at any point the old file or the new one is there, whole.
 
-Temporary file in the same folder → fsync → rename → fsync of the folder.
+Temporary file in the same folder → fsync → rename → fsync of the folder. What a crash leaves is a temporary file that
+nobody has locked, see `abandoned`.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +36,15 @@ _REASONS = {
     errno.EXDEV: "it would have to move to another disk",
     errno.EIO: "the disk reports an error; check it before you go on",
     errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
+    errno.EINTR: "the system was interrupted; try again",
+    errno.ENODEV: "its disk is gone; mount it again",
+    errno.ENXIO: "its disk is gone; mount it again",
+    errno.ENOTCONN: "its disk is gone; mount it again",
+    errno.ESTALE: "its disk was mounted anew; try again",
 }
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp", re.ASCII | re.DOTALL)  # the group: whose place it was to take
 
 
 class StoreError(RunError):
@@ -59,6 +70,16 @@ def shown_path(path: str | Path) -> str:
     return text if len(text) <= 200 else "…" + text[-199:]
 
 
+def mode(path: str | Path, *, follow: bool = True) -> int:
+    """What there is (st_mode), 0 for nothing. follow: the link. StoreError when that cannot be seen."""
+    try:
+        return os.stat(path, follow_symlinks=follow).st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) or (follow and error.errno == errno.ELOOP):
+            return 0
+        raise explain(error, path, "read") from error
+
+
 @contextmanager
 def replacing(path: str | Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     """A binary file, seekable, that takes the place of `path` when the block ends without an error.
@@ -73,19 +94,20 @@ def replacing(path: str | Path, *, overwrite: bool = True) -> Iterator[BinaryIO]
     except OSError as error:
         raise explain(error, path) from error
     try:
-        with os.fdopen(descriptor, "w+b") as file:
+        with _opened(descriptor) as file:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it has an owner, see `abandoned`
             with suppress(FileNotFoundError):
                 mode = os.lstat(path).st_mode
                 if stat.S_ISREG(mode):  # a file that was made private stays private
-                    os.fchmod(file.fileno(), mode & 0o666)
+                    os.fchmod(descriptor, mode & 0o666)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync(descriptor)
         if overwrite:
             os.replace(temporary, path)
         else:
-            os.link(temporary, path)
-            os.unlink(temporary)
+            _place(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
@@ -95,11 +117,69 @@ def replacing(path: str | Path, *, overwrite: bool = True) -> Iterator[BinaryIO]
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames in `folder` durable. File systems that cannot do this for folders are left alone."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _opened(descriptor: int) -> BinaryIO:
     try:
-        os.fsync(descriptor)
+        return os.fdopen(descriptor, "w+b")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Gives a file its name. FileExistsError if that is taken."""
+    try:
+        os.link(temporary, path)  # unlike a rename it never replaces
+        os.unlink(temporary)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "exists") from None
+        os.rename(temporary, path)  # a file system without links: another process may be as quick
+
+
+def abandoned(path: str | Path) -> bool:
+    """Whether this is the temporary file of a writer that is dead: no process has it locked. False for others.
+
+    A writer that is alive locks its file a moment after it was made: leave one alone that is younger than a minute.
+    """
+    path = Path(path)
+    if not TEMPORARY.fullmatch(path.name):
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Waits until a file or folder is on the disk, and not only in the disk's own memory where the system can tell."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: its fsync leaves the data with the disk
+    if full is not None:
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes what was made, renamed or removed in `folder` durable. File systems that cannot, and folders that may be
+    written but not read, are left alone. OSError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        sync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
@@ -108,10 +188,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path, mode: int = 0o777) -> None:
-    """Creates `folder` and its parents if they are missing. `mode` is for the last one."""
+    """Creates `folder` and its parents if they are missing, durably. `mode` is for the last one. StoreError."""
+    missing = []
     try:
+        for path in (folder, *folder.parents):
+            if os.path.lexists(path):
+                break
+            missing.append(path)
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        for path in reversed(missing):  # what is written and synced inside is lost with a folder that was not
+            sync_folder(path.parent)
     except OSError as error:
+        for path in missing:  # else the next attempt would take one for durable that is not
+            with suppress(OSError):
+                os.rmdir(path)
         raise explain(error, folder, "created") from error
 
 

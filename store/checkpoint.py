@@ -10,14 +10,14 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engine.config import shown
 from engine.errors import FormatError
 from store.atomic import explain, replacing, shown_path
-from store.reading import MAX_DEPTH, check_depth, open_regular
+from store.reading import MAX_DEPTH, check_depth, memory, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LIMIT = 64 << 30  # bytes of a file
 _HEADER = 64 << 20  # bytes of a header
 _BLOCK = 1 << 22  # bytes hashed, written and read at once
+_MOST = 1 << 48  # numbers in an array, also were an empty side not empty
 _NO_SUM = "0" * 64
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
            "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
@@ -50,22 +51,20 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str,
 
 
 def read(path: str | Path, limit: int = LIMIT, what: str = "a checkpoint",
-         ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+         wanted: Callable[[str], bool] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays, in the order they were written, and the meta data. Every byte is verified.
 
-    what: what such a file is called. NotFound; FormatError for a file that is torn, damaged, larger than `limit` bytes
-    or not one of ours.
+    what: what such a file is called. wanted: says by their names which arrays are kept in memory; None: all. NotFound;
+    FormatError for a file that is torn, damaged, larger than `limit` bytes or the machine's memory, or not one of ours.
     """
     import numpy as np
 
     name = shown_path(Path(path).name)
-    file, size = open_regular(path, limit)
-    with file:
-        try:
-            length = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))[0]
-            if length > min(_HEADER, size - 8):
-                raise FormatError(f"{name} is not {what}, or it is cut off.")
-            header = file.read(length)
+    file, size = open_regular(path, min(limit, memory()))
+    try:
+        with file:
+            header = _read_header(file, size, name, what)
+            length = len(header)
             table, meta, total = _parse(header, name, what)
             if total != size - 8 - length:
                 raise FormatError(f"{name} should hold {total:,} bytes of numbers but has {size - 8 - length:,}; "
@@ -76,19 +75,60 @@ def read(path: str | Path, limit: int = LIMIT, what: str = "a checkpoint",
             for key, entry in table.items():
                 if key == "__metadata__":
                     continue
+                if wanted is not None and not wanted(key):
+                    left = entry["data_offsets"][1] - entry["data_offsets"][0]
+                    while left:
+                        block = file.read(min(left, _BLOCK))
+                        if not block:
+                            raise FormatError(f"{name} ends too early; it is cut off.")
+                        digest.update(block)
+                        left -= len(block)
+                    continue
                 array = np.empty(entry["shape"], _DTYPES[entry["dtype"]])
                 view = array.reshape(-1).view(np.uint8)
                 for start in range(0, view.size, _BLOCK):
                     part = view[start:start + _BLOCK].data
-                    if file.readinto(part) != len(part):  # type: ignore[attr-defined]
+                    if file.readinto(part) != len(part):
                         raise FormatError(f"{name} ends too early; it is cut off.")
                     digest.update(part)
                 arrays[key] = array
-        except OSError as error:
-            raise explain(error, path, "read") from error
+    except OSError as error:
+        raise explain(error, path, "read") from error
     if digest.hexdigest() != expected:
         raise FormatError(f"{name} does not match its checksum; it is damaged, use another copy or an earlier one.")
     return arrays, meta
+
+
+def verify(path: str | Path, limit: int = LIMIT, what: str = "a checkpoint", most: int = LIMIT) -> dict[str, Any]:
+    """The meta data of a file of which every byte is verified, as by `read`, but not kept: needs neither numpy nor
+    memory. Of one of more than `most` bytes only the header and the size are. NotFound, FormatError."""
+    name = shown_path(Path(path).name)
+    file, size = open_regular(path, limit)
+    try:
+        with file:
+            header = _read_header(file, size, name, what)
+            length = len(header)
+            table, meta, total = _parse(header, name, what)
+            expected = table["__metadata__"]["sha256"]
+            digest = hashlib.sha256(header.replace(expected.encode(), _NO_SUM.encode(), 1))
+            if total == size - 8 - length and size > most:
+                return meta
+            while block := file.read(_BLOCK):
+                total -= len(block)
+                digest.update(block)
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    if total or digest.hexdigest() != expected:
+        raise FormatError(f"{name} does not match its checksum; it is cut off or damaged.")
+    return meta
+
+
+def _read_header(file: BinaryIO, size: int, name: str, what: str) -> bytes:
+    """The header of a file of `size` bytes, as long as it announces; FormatError when it cannot be."""
+    length = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))[0]
+    if length > min(_HEADER, size - 8):
+        raise FormatError(f"{name} is not {what}, or it is cut off.")
+    return file.read(length)
 
 
 def _header(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> bytes:
@@ -137,7 +177,7 @@ def _parse(header: bytes, name: str, what: str) -> tuple[dict[str, Any], dict[st
             continue
         shape = entry.get("shape") if isinstance(entry, dict) else None
         if not isinstance(shape, list) or len(shape) > MAX_DEPTH or entry.get("dtype") not in [*_DTYPES] or not all(
-                type(n) is int and 0 <= n < 1 << 48 for n in shape):
+                type(n) is int and 0 <= n < _MOST for n in shape) or math.prod(max(n, 1) for n in shape) >= _MOST:
             raise FormatError(f"{name}: {shown(key)} has no valid dtype and shape.")
         end = offset + math.prod(shape) * int(_DTYPES[entry["dtype"]][2:])
         if entry.get("data_offsets") != [offset, end]:

@@ -5,31 +5,34 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import BabyError, UsageError
-from store import configs, reports
-from store.names import FINETUNED, PATTERNS, check_name, inside, split_guid, valid_guid
+from engine.errors import BabyError, NotFound, UsageError
+from store import configs, plans, reports
+from store.names import FINETUNED, PATTERNS, check_name, check_note, inside, split_guid, valid_guid
 from store.reading import read_json
 
 JSON_LIMIT = 1 << 20  # bytes of a config, a plan or a settings file
+MAX_DEPTH = 8  # folders below that of a run
 
 
 @dataclass
 class Entry:
     """A model, a run, or what is left of one.
 
-    guid: with the suffix `_finetuned` for a finetuned model. created: Unix seconds. bytes: of all `files` (the run's
-    too). config: the parameters under our names, as far as they can be understood. base: what a finetuned model says of
-    the one it was made from (guid, name, sha256, what was trained), checked texts and numbers; empty otherwise. report:
-    in normal form without its logs. losses: nats per token. has_model: False while a run has not ended. problems: a
-    sentence each.
+    guid: with the suffix `_finetuned` for a finetuned model. note: what somebody wrote about it. created: Unix seconds.
+    bytes: of all `files` (the run's too). config: the parameters under our names, as far as they can be understood.
+    base: what a finetuned model says of the one it was made from (guid, name, sha256, what was trained), checked texts
+    and numbers; empty otherwise. report: in normal form without its logs. losses: nats per token. has_model: False
+    while a run has not ended. problems: a sentence each.
     """
 
     guid: str
     name: str = ""
+    note: str = ""
     created: float = 0.0
     bytes: int = 0
     parameters: int | None = None
@@ -74,7 +77,9 @@ def scan(root: Path) -> list[Entry]:
             run = found.setdefault(item.name, _Found())
             run.paths["run"] = item.path
             _walk(run, item.path)
-    entries = [_entry(guid, files, found) for guid, files in found.items()]
+    # a conversation alone is one with a model that lies elsewhere
+    entries = [_entry(guid, files, found) for guid, files in found.items() if files.paths or not all(
+        os.path.basename(path).startswith("conversation_") for path in files.files)]
     return sorted(entries, key=lambda entry: (-entry.created, entry.guid))
 
 
@@ -107,7 +112,7 @@ def _add(found: _Found, kind: str, item: os.DirEntry[str], root: Path) -> None:
             found.add(path, status)
     except OSError:  # gone meanwhile
         return
-    if kind == "completion" or (kind == "config" and kind in found.paths):
+    if kind in ("completion", "conversation") or (kind == "config" and kind in found.paths):
         return
     if path.endswith(".pkl"):
         kind = "pickle"
@@ -117,22 +122,22 @@ def _add(found: _Found, kind: str, item: os.DirEntry[str], root: Path) -> None:
 
 def _walk(found: _Found, folder: str) -> None:
     """Adds every file below a run's folder. Links are counted but not followed."""
-    try:
-        with os.scandir(folder) as items:
+    folders = [(folder, 0)]
+    while folders:
+        folder, depth = folders.pop()
+        with suppress(OSError), os.scandir(folder) as items:
             for item in items:
-                if item.is_dir(follow_symlinks=False):
-                    _walk(found, item.path)
-                else:
+                if not item.is_dir(follow_symlinks=False):
                     found.add(item.path, item.stat(follow_symlinks=False))
-    except OSError:
-        return
+                elif depth < MAX_DEPTH:
+                    folders.append((item.path, depth + 1))
 
 
 def _entry(guid: str, found: _Found, everything: dict[str, _Found]) -> Entry:
     paths = found.paths
     entry = Entry(guid, bytes=found.bytes, has_model="model" in paths, problems=list(found.problems),
                   files=[Path(path) for path in sorted(found.files)])
-    plan = _read(entry, os.path.join(paths["run"], "plan.json")) if "run" in paths else {}
+    plan = _plan(entry, os.path.join(paths["run"], plans.NAME)) if "run" in paths else {}
     config_path = paths.get("config")
     if config_path is None and guid.endswith(FINETUNED) and (base := everything.get(split_guid(guid)[0])):
         config_path = base.paths.get("config")  # the earlier program did not always copy it
@@ -142,12 +147,13 @@ def _entry(guid: str, found: _Found, everything: dict[str, _Found]) -> Entry:
     own = raw if "config" in paths else {}
     entry.base = _base(own.get("babytui_base") or {**_dict(plan.get("adaptation")), **_dict(plan.get("base"))})
     entry.name = _name(entry, own.get("babytui_name") or plan.get("name"))
+    entry.note = _note(entry, own.get("babytui_note") or plan.get("note"))
     if "report" in paths:
         try:
             entry.report = reports.read_summary(paths["report"])
         except (BabyError, OSError) as error:
             entry.problems.append(str(error))
-    created = reports.number(plan.get("created")) or reports.number(own.get("babytui_created"))
+    created = plan.get("created") or reports.moment(own.get("babytui_created"))
     entry.created = created or (found.oldest if found.oldest < float("inf") else 0.0)
     _numbers(entry, raw)
     entry.dataset = _dataset(entry.report or {}, plan)
@@ -174,6 +180,16 @@ def _base(raw: Any) -> dict[str, Any]:
     return found if "guid" in found else {}
 
 
+def _plan(entry: Entry, path: str) -> dict[str, Any]:
+    try:
+        return plans.read(path)
+    except NotFound:  # of a run that is being deleted
+        return {}
+    except BabyError as error:
+        entry.problems.append(str(error))
+        return {}
+
+
 def _read(entry: Entry, path: str) -> dict[str, Any]:
     try:
         return read_json(path, JSON_LIMIT)
@@ -189,6 +205,16 @@ def _name(entry: Entry, name: Any) -> str:
         return check_name(name if isinstance(name, str) else repr(name))
     except UsageError as error:
         entry.problems.append(f"The name in its file is not used: {error}")
+        return ""
+
+
+def _note(entry: Entry, note: Any) -> str:
+    if not note:
+        return ""
+    try:
+        return check_note(note if isinstance(note, str) else repr(note))
+    except UsageError as error:
+        entry.problems.append(f"The note in its file is not used: {error}")
         return ""
 
 
@@ -210,7 +236,7 @@ def _dataset(report: dict[str, Any], plan: dict[str, Any]) -> str:
     texts = plan.get("texts")
     if not isinstance(texts, list):
         return ""
-    return ", ".join(Path(text).stem for text in texts if isinstance(text, str))
+    return ", ".join(Path(text).stem for text in texts)
 
 
 def _missing(entry: Entry, paths: dict[str, str], config_path: str | None) -> None:

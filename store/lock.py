@@ -9,42 +9,77 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from engine.errors import BabyError
 from store.atomic import explain
+from store.reading import read_bytes
 
 
 class Lock:
-    """An exclusive lock on `path` (made if missing) through flock(2). The file stays and holds the owner's pid."""
+    """An exclusive lock on `path` (made if missing) through flock(2). The file stays and holds the owner's pid.
+
+    It can be handed to a process that is started: the starter takes it unsigned and passes `descriptor` on, the new
+    process adopts it, so there is no moment at which nobody has it. The starter's own release leaves it to the other.
+    """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(path)  # may be set anew when its folder moves
         self._descriptor: int | None = None
 
-    def acquire(self) -> bool:
-        """Takes the lock; False if somebody else (or another Lock of this process) has it. StoreError."""
+    @property
+    def descriptor(self) -> int:
+        """Of the lock file while it is held, to be passed on; ValueError otherwise."""
+        if self._descriptor is None:
+            raise ValueError("the lock is not held")
+        return self._descriptor
+
+    def acquire(self, *, sign: bool = True) -> bool:
+        """Takes the lock; False if somebody else (or another Lock of this process) has it. StoreError.
+
+        sign: write the own pid into it; otherwise nobody's, until the process that it is for adopts it.
+        """
         if self._descriptor is not None:
             return True
         for attempt in range(10):
-            taken = self._try()
+            taken = self._try(sign)
             if taken:
                 return True
             if attempt < 9:
                 time.sleep(0.005)  # `held` of another process takes the lock for an instant
         return False
 
-    def _try(self) -> bool:
+    def adopt(self, descriptor: int) -> bool:
+        """Goes on with the lock that the starter of this process took; False when it is not that of `path`."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it is ours already, or this is another file
+            if not self._same(descriptor):
+                return False
+            os.set_inheritable(descriptor, False)
+        except OSError:
+            return False
+        self._descriptor = descriptor
+        self._sign(f"{os.getpid()}\n")
+        return True
+
+    def _same(self, descriptor: int) -> bool:
+        """Whether the descriptor's file is the one at `path`: its folder may have been moved away. OSError."""
+        here, mine = os.stat(self.path, follow_symlinks=False), os.fstat(descriptor)
+        return (here.st_ino, here.st_dev) == (mine.st_ino, mine.st_dev)
+
+    def _sign(self, text: str) -> None:
+        assert self._descriptor is not None
+        with suppress(OSError):  # a full disk must not keep a run from being recognised as alive
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text.encode(), 0)
+
+    def _try(self, sign: bool) -> bool:
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise explain(error, self.path, "locked") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            here = os.stat(self.path, follow_symlinks=False)
-            mine = os.fstat(descriptor)
-            if (here.st_ino, here.st_dev) != (mine.st_ino, mine.st_dev):
-                raise BlockingIOError  # the folder was moved away between opening and locking
-            with suppress(OSError):  # a full disk must not keep a run from being recognised as alive
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            if not self._same(descriptor):
+                raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
             os.close(descriptor)
             return False
@@ -52,6 +87,7 @@ class Lock:
             os.close(descriptor)
             raise explain(error, self.path, "locked") from error
         self._descriptor = descriptor
+        self._sign(f"{os.getpid()}\n" if sign else "")
         return True
 
     def release(self) -> None:
@@ -72,7 +108,7 @@ class Lock:
     def held(path: str | Path) -> bool:
         """Whether anybody holds the lock at `path`. A missing file is not held."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         except OSError:
             return False
         try:
@@ -80,7 +116,8 @@ class Lock:
         except OSError:
             return True
         finally:
-            os.close(descriptor)
+            with suppress(OSError):
+                os.close(descriptor)
         return False
 
     @staticmethod
@@ -89,6 +126,7 @@ class Lock:
         if not Lock.held(path):
             return None
         try:
-            return int(Path(path).read_bytes()[:20])
-        except (OSError, ValueError):
+            pid = int(read_bytes(path, 20, follow=False))
+        except (BabyError, ValueError):
             return None
+        return pid if pid > 1 else None  # others mean more than one process to kill(2)

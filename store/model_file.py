@@ -28,7 +28,7 @@ __all__ = ["is_tensor", "read_model", "read_shapes", "write_model"]
 LIMIT = 4 << 30  # bytes of a file that is read
 _PIECE = 1 << 16  # bytes parsed at once
 _BLOCK = 1 << 20  # bytes read at once
-_PLAIN = 1 << 22  # bytes of a value that is no tensor: lists cost 20 times their text
+_PLAIN = 1 << 21  # bytes of all values that are no tensors: lists cost 20 times their text
 _KEYS = 1 << 18
 _PARTS = 1 << 18  # lists of a tensor with more than 2 dimensions: each costs 30 times its text
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -64,11 +64,11 @@ def _members(path: str | Path, limit: int, dtype: str | None) -> Iterator[tuple[
         raise FormatError(f"{shown_path(path.name)} is a pickle, which can run code when it is opened and is never "
                           "read; export the model as JSON with the program that wrote it.")
     file, _ = open_regular(path, limit)
-    with file:
-        try:
+    try:
+        with file:
             yield from _Reader(file, shown_path(path.name), dtype).members()
-        except OSError as error:
-            raise explain(error, path, "read") from error
+    except OSError as error:
+        raise explain(error, path, "read") from error
 
 
 class _Reader:
@@ -77,6 +77,7 @@ class _Reader:
     def __init__(self, file: BinaryIO, name: str, dtype: str | None):
         self.file, self.name, self.dtype = file, name, dtype
         self.buf, self.pos, self.end = b"", 0, False
+        self.plain_left = _PLAIN
         self.tensor: str | None = None
 
     def fail(self, problem: str) -> NoReturn:
@@ -327,7 +328,7 @@ class _Reader:
         text = self.plain()
         if text is None:
             if first != b"[":
-                self.fail(f"is larger than {_PLAIN:,} bytes and not a list of numbers")
+                self.fail(f"is more than {_PLAIN:,} bytes of what is no tensor, with what came before it")
             return self.value()
         value = self.loads(text)
         self.pos += len(text)
@@ -336,11 +337,13 @@ class _Reader:
 
             with np.errstate(over="ignore"):
                 array = np.array(value, dtype=self.dtype)
-            return array if np.isfinite(array).all() else value
+            if np.isfinite(array).all():
+                return array
+        self.plain_left -= len(text)
         return value
 
     def plain(self) -> bytes | None:
-        """The text of the next value, which is not yet taken; None when it is longer than _PLAIN bytes."""
+        """The text of the next value, which is not yet taken; None when it is longer than what is left of _PLAIN."""
         size = _PIECE
         if self.peek() in (b"", b"]", b"}", b",", b":"):
             self.broken()
@@ -348,10 +351,10 @@ class _Reader:
             stop = self.window(size)
             length = self.length(stop)
             if length is not None and (self.pos + length < stop or self.end):
-                return self.buf[self.pos:self.pos + length]
+                return self.buf[self.pos:self.pos + length] if length <= self.plain_left else None
             if stop == len(self.buf) and self.end:
                 self.fail("is cut off or not valid JSON")
-            if size >= _PLAIN:
+            if size >= self.plain_left:
                 return None
             size *= 4
 

@@ -12,13 +12,14 @@ from engine.errors import NotFound, UsageError
 
 FINETUNED = "_finetuned"
 MAX_NAME = 60
+MAX_NOTE = 2000
 
 _ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _GUID = re.compile(rf"({_ID})({FINETUNED})?", re.ASCII)
 _STAMP = re.compile(r"[0-9]{14}", re.ASCII)
 
 FOLDERS = {"config": "configs", "tokenizer": "tokenizers", "model": "models", "adapter": "models", "report": "outputs",
-           "completion": "outputs"}
+           "completion": "outputs", "conversation": "outputs"}
 # folder → what its artifacts are called, in every version of the format; the groups are kind, GUID and stamp
 PATTERNS: dict[str, re.Pattern[str]] = {
     "configs": re.compile(rf"(config)_({_ID}(?:{FINETUNED})?)\.json", re.ASCII),
@@ -26,7 +27,8 @@ PATTERNS: dict[str, re.Pattern[str]] = {
     "tokenizers": re.compile(rf"(tokenizer)_({_ID}(?:{FINETUNED})?)\.json", re.ASCII),
     "models": re.compile(r"(?=adapter_.*\.safetensors\Z|(?!adapter_).*(?:json|weights|pkl)\Z)(?:(model|adapter)_)?"
                          rf"({_ID}(?:{FINETUNED})?)(?:\.json|\.weights|_all\.pkl|\.safetensors)", re.ASCII),
-    "outputs": re.compile(rf"(report|completion)_({_ID}(?:{FINETUNED})?)(?:_([0-9]{{14}}))?\.json", re.ASCII),
+    "outputs": re.compile(rf"(report|completion|conversation)_({_ID}(?:{FINETUNED})?)(?:_([0-9]{{14}}))?\.json",
+                          re.ASCII),
     "charts": re.compile(rf"(chart)_({_ID}(?:{FINETUNED})?)\.png", re.ASCII),
 }
 
@@ -67,7 +69,8 @@ def file_name(kind: str, guid: str, finetuned: bool = False, stamp: str | None =
 
 def check_name(name: str) -> str:
     """A name a person may give, without surrounding spaces; empty takes the name away. UsageError says why not."""
-    name = unicodedata.normalize("NFC", name).strip()
+    if len(name) <= 4 * MAX_NAME:  # composing takes the square of the length
+        name = unicodedata.normalize("NFC", name).strip()
     if len(name) > MAX_NAME:
         raise UsageError(f"A name has at most {MAX_NAME} characters; this one has {len(name)}.")
     for symbol in name:
@@ -78,6 +81,19 @@ def check_name(name: str) -> str:
     if name.lower() == "last" or valid_guid(name.lower()):
         raise UsageError(f"The name {shown(name)} already means something else; choose another.")
     return name
+
+
+def check_note(note: str) -> str:
+    """A note a person may keep with a model, without surrounding spaces; empty takes it away. UsageError says why
+    not."""
+    if len(note) <= 4 * MAX_NOTE:  # composing takes the square of the length
+        note = unicodedata.normalize("NFC", note.replace("\r\n", "\n")).strip()
+    if len(note) > MAX_NOTE:
+        raise UsageError(f"A note has at most {MAX_NOTE} characters; this one has {len(note)}.")
+    for symbol in note:
+        if symbol != "\n" and (unicodedata.category(symbol)[0] == "C" or unicodedata.category(symbol) in ("Zl", "Zp")):
+            raise UsageError(f"The note contains {shown(symbol)}; use letters, digits, spaces and line breaks.")
+    return note
 
 
 def inside(path: Path, root: Path) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import FormatError
-from store.atomic import shown_path
+from store.atomic import explain, shown_path
 from store.reading import open_regular, parse_json, read_bytes
 
 LIMIT = 32 << 20  # bytes; an earlier program logged every batch and reached 1.5 MB
@@ -31,13 +31,11 @@ _LOGS = ("batch_logs", "epoch_logs")
 
 
 def normal(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A report of any generation under the newest names, in the newest order; what it lacks is None, logs are lists
-    of lines, unknown keys follow as they are."""
+    """A report of any generation under the newest names, in the newest order; what it lacks or what is of another type
+    than it should be is None, logs are lists of lines, unknown keys follow as they are."""
     renamed = {_OLD.get(key, key): value for key, value in raw.items()}
-    report = {key: renamed.pop(key, None) for key in KEYS}
-    for key in _LOGS:
-        report[key] = [line for line in report[key] if isinstance(line, str)] if isinstance(report[key], list) else []
-    return {**report, **renamed}
+    report = {key: _KINDS[key](renamed.pop(key, None)) for key in KEYS}
+    return {**report, **{key: _KINDS[key](value) if key in _KINDS else value for key, value in renamed.items()}}
 
 
 def complete(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,13 +68,16 @@ def read(path: str | Path) -> dict[str, Any]:
 def read_summary(path: str | Path) -> dict[str, Any]:
     """The report without its logs. Of a large one only the beginning and the end are read."""
     file, size = open_regular(path, LIMIT)
-    with file:
-        if size <= _SUMMARY:
-            report = normal(parse_json(file.read(size), path))
-        else:
-            head = file.read(_SUMMARY // 4)
-            file.seek(-(1 << 12), 2)
-            report = normal(_ends(head, file.read(), path))
+    try:
+        with file:
+            if size <= _SUMMARY:
+                report = normal(parse_json(file.read(size), path))
+            else:
+                head = file.read(_SUMMARY // 4)
+                file.seek(-(1 << 12), 2)
+                report = normal(_ends(head, file.read(), path))
+    except OSError as error:
+        raise explain(error, path, "read") from error
     for key in _LOGS:
         del report[key]
     return report
@@ -106,7 +107,41 @@ def number(value: Any) -> float | None:
     return float(value) if abs(value) < 1e300 else None
 
 
+def moment(value: Any) -> float | None:
+    """A time in Unix seconds that a calendar has, None for anything else."""
+    found = number(value)
+    return found if found is not None and 0 <= found < 253402214400 else None  # until the year 9999
+
+
 def whole_number(value: Any) -> int | None:
     """A count of a report: a whole number of at least 0, None for anything else."""
     found = number(value)
     return int(found) if found is not None and found >= 0 and found == int(found) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _truth(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _lines(value: Any) -> list[str]:
+    return [line for line in value if isinstance(line, str)] if isinstance(value, list) else []
+
+
+def _curve(value: Any) -> list[list[float | None]]:
+    """Rows of step, training loss and validation loss."""
+    rows = value if isinstance(value, (list, tuple)) else []
+    return [[step, number(row[1]), number(row[2])] for row in rows if isinstance(row, (list, tuple)) and len(row) == 3
+            and (step := whole_number(row[0])) is not None]
+
+
+# what the value of a key has to be; None (or no lines) stands for what is not
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    **{key: whole_number if isinstance(default, int) else number for key, default in KEYS.items()},
+    "dataset": _text, "train_cache": _truth, "batch_logs": _lines, "epoch_logs": _lines,
+    "babytui_parameters": whole_number, "babytui_tokens": whole_number, "babytui_steps": whole_number,
+    "babytui_seconds": number, "babytui_validation_loss": number, "babytui_curve": _curve,
+}

@@ -1,17 +1,42 @@
-"""Deleting and bringing back. Files are moved to .trash/<stamp>-<GUID>/, under the paths they had in the workspace."""
+"""Deleting and bringing back. What is deleted moves to .trash/<stamp>-<GUID>/, under the paths it had in the workspace,
+and stays there until the trash is emptied; nothing else ever deletes.
+
+Such a folder appears with a manifest in it that tells what is about to move, and then everything moves: first what
+could go on (the folders of runs, locked), then the rest. Where a process was killed in between, the manifest tells what
+is left to do, and the next delete of that GUID or a repair does it. Of what was killed before the first move nothing
+remains. One process at a time changes the trash: it holds .trash/lock. Imports no arrays.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from engine.errors import NotFound, RunError
-from store.atomic import explain, make_folder, shown_path
+from engine.errors import BabyError, FormatError, NotFound, RunError
+from store.atomic import StoreError, explain, make_folder, shown_path, sync_folder, write_bytes, write_json
 from store.lock import Lock
+from store.names import FINETUNED, PATTERNS, inside, valid_guid
+from store.reading import read_json
+from store.trees import remove, walk
+
+MODEL, BAKE_OFF, REPAIR = "model", "bake-off", "repair"
+MOVING, WHOLE, RESTORING = "moving", "whole", "restoring"
+MANIFEST = "manifest.json"
+NEW, GONE, ARRIVING = ".new-", ".gone-", ".in-"  # being made; being emptied; being imported, with a lock beside it
+RESERVE = "reserve"  # room that is given up when the disk is full: one has to be able to delete then
+_ROOM = 1 << 17  # bytes of it
+PATIENCE = 30.0  # seconds to wait for another process that changes the trash
+_LIMIT = 8 << 20  # bytes of a manifest
+_WORKS = {"runs", "bakeoffs"}  # their folders move whole, with a lock in them
+_PLACES = {*PATTERNS, *_WORKS, "inputs", "settings"}
+_ORDER = ("bakeoffs", "runs", "models", "tokenizers")  # a half-deleted model has no model file
 
 
 @dataclass(frozen=True)
@@ -24,70 +49,495 @@ class Deleted:
     trash: Path
 
 
-def discard(root: Path, guid: str, files: list[Path], size: int) -> Deleted:
-    """Moves files and the run's folder to the trash: all of them, or after an error none.
+@dataclass(frozen=True)
+class Item:
+    """What was deleted at once.
 
-    RunError when the run is alive, StoreError when a file cannot be moved.
+    kind: model, bake-off or repair (which has no GUID). deleted: Unix seconds. state: whole; moving or restoring when a
+    process was killed meanwhile. pieces: what it is made of, each as its path in the workspace and what it was then
+    (see `_identity`; None: not known). files, bytes: that lie in the trash.
     """
-    run = root / "runs" / guid
-    lock = Lock(run / "lock")
-    if run.is_dir() and not lock.acquire():
-        raise RunError(f"{guid} is still training; stop it before you delete it.")
+
+    folder: Path
+    guid: str
+    name: str = ""
+    kind: str = MODEL
+    deleted: float = 0.0
+    state: str = WHOLE
+    pieces: tuple[tuple[str, list[int] | None], ...] = ()
+    files: int = 0
+    bytes: int = 0
+
+    def inside(self) -> list[str]:
+        """The pieces that lie in the trash."""
+        return [path for path, _ in self.pieces if os.path.lexists(self.folder / path)]
+
+    def outside(self, root: Path) -> list[str]:
+        """The pieces that are still, or again, in the workspace, and not something newer of that name."""
+        return [path for path, was in self.pieces if was is not None and not os.path.lexists(self.folder / path)
+                and _identity(root / path) == was and inside((root / path).parent, root)]
+
+
+# --- what is in it ----------------------------------------------------------------------------------------------------
+
+def items(root: Path) -> list[Item]:
+    """What lies in the trash of the workspace `root` (resolved), the latest first. FormatError when it leads out,
+    StoreError when it cannot be read."""
+    place = _place(root)
     try:
-        trash = _new_folder(root / ".trash", guid)
-        moves = [(path, trash / path.relative_to(root)) for path in files if run not in path.parents]
-        if run.is_dir():
-            moves.append((run, trash / "runs" / guid))
-        try:
-            _move(moves)
-        except BaseException:
-            _prune(trash)
-            raise
+        names = os.listdir(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise explain(error, place, "read") from error
+    found = [item for name in names if (item := _item(root, place / name)) is not None]
+    return sorted(found, key=lambda item: (item.deleted, item.folder.name), reverse=True)
+
+
+def find(root: Path, reference: str) -> Item:
+    """What was deleted under this GUID, start of a GUID or name, the latest of several; "last" is what was deleted
+    last. NotFound."""
+    known = items(root)
+    if not known:
+        raise NotFound(f"The trash of {shown_path(root)} is empty.")
+    wanted = reference.strip()
+    if wanted.lower() == "last":
+        return known[0]
+    fits = [item for item in known if wanted and wanted in (item.folder.name, item.guid, item.name)]
+    prefix, mark, rest = wanted.lower().partition("_")  # 228f776b_f is a finetuned one
+    fits = fits or [item for item in known if prefix and item.guid.startswith(prefix) and (
+        not mark or (item.guid.endswith(FINETUNED) and FINETUNED.startswith(mark + rest)))]
+    guids = list(dict.fromkeys(item.guid.removesuffix(FINETUNED) for item in fits))
+    if len(guids) > 1 and wanted not in (item.name for item in fits):
+        listed = ", ".join(guid[:13] for guid in guids[:5]) + (", …" if len(guids) > 5 else "")
+        raise NotFound(f"{shown_path(wanted)} fits {len(guids)} things in the trash: {listed}; give more of the GUID.")
+    if fits:
+        return next((item for item in fits if not item.guid.endswith(FINETUNED) or mark), fits[0])
+    for item in known:
+        if any(PurePosixPath(path).name.startswith(wanted.lower()) for path, _ in item.pieces
+               if wanted and PurePosixPath(path).parts[0] == "runs"):
+            raise NotFound(f"{shown_path(wanted)} was deleted with {item.name or item.guid}, and comes back with it: "
+                           f"`babytui trash restore {item.guid[:8]}`.")
+    raise NotFound(f"There is nothing called {shown_path(wanted)} in the trash of {shown_path(root)}; `babytui trash` "
+                   "shows what there is.")
+
+
+def _item(root: Path, folder: Path) -> Item | None:
+    """What a folder of the trash holds; None when it is not one of ours, or holds nothing."""
+    try:
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):
+            return None
+    except OSError:
+        return None
+    deleted = _when(folder.name)
+    if deleted is None:
+        return None
+    label = folder.name.partition("-")[2]
+    guid = label[:36] + (FINETUNED if label[36:].startswith(FINETUNED) else "")
+    item = Item(folder, guid if valid_guid(guid) else "", kind=MODEL if valid_guid(guid) else REPAIR, deleted=deleted)
+    raw: dict[str, Any] = {}
+    with suppress(BabyError):
+        raw = read_json(folder / MANIFEST, _LIMIT)
+    item = _told(item, raw)
+    known = {part for path in item.inside() for part in _parts(path)}
+    item = replace(item, pieces=(*item.pieces, *((path, None) for path in _walk(folder) if not known & _parts(path))))
+    there = item.inside()
+    if item.state == MOVING and there and not item.outside(root):
+        item = replace(item, state=WHOLE)  # killed before it could say so
+    count, size = _extent([folder / path for path in there])
+    return replace(item, files=count, bytes=size) if there else None
+
+
+def _when(name: str) -> float | None:
+    """When the folder of the trash with this name was made, in Unix seconds; None when it is not one of ours."""
+    stamp, dash, label = name.partition("-")
+    if not (dash and label and len(stamp) == 14 and stamp.isascii() and stamp.isdigit()):
+        return None
+    try:
+        return time.mktime(time.strptime(stamp, "%Y%m%d%H%M%S"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def made(name: str) -> bool:
+    """Whether a folder of the trash with this name is one of ours."""
+    return _when(name) is not None
+
+
+def _told(item: Item, raw: Mapping[str, Any]) -> Item:
+    """The item with what its manifest tells, as far as it is what it should be: a stranger may have written it."""
+    pieces = []
+    for piece in raw["pieces"] if isinstance(raw.get("pieces"), list) else []:
+        path, was = (piece.get("path"), piece.get("was")) if isinstance(piece, dict) else (None, None)
+        if isinstance(path, str) and _proper(path):
+            known = isinstance(was, list) and len(was) == 2 and all(type(number) is int for number in was)
+            pieces.append((path, was if known else None))
+    stamp, name, kind, state = (raw.get(key) for key in ("time", "name", "kind", "state"))
+    return replace(
+        item, pieces=tuple(pieces), name=name if isinstance(name, str) and len(name) <= 200 else "",
+        kind=kind if kind in (MODEL, BAKE_OFF, REPAIR) else item.kind,
+        state=state if state in (MOVING, RESTORING) else WHOLE,
+        deleted=float(stamp) if isinstance(stamp, (int, float)) and 0 <= stamp < 1e11 else item.deleted)
+
+
+def _proper(path: str) -> bool:
+    """Whether something of ours may have had this path in the workspace."""
+    parts = PurePosixPath(path).parts
+    return (len(parts) >= 2 and parts[0] in _PLACES and ".." not in parts and "\0" not in path and len(path) < 1000
+            and "/".join(parts) == path)
+
+
+def _walk(folder: Path) -> list[str]:
+    """The pieces in a folder of the trash, whatever its manifest tells: files, and the folders of runs as a whole."""
+    found = []
+    for here, folders, names in walk(folder):
+        part = os.path.relpath(here, folder)
+        whole = folders[:] if part in _WORKS else []
+        folders[:] = [name for name in folders if name not in whole]
+        found += [path for name in [*whole, *names] if _proper(path := os.path.normpath(f"{part}/{name}"))]
+    return sorted(found)
+
+
+def _parts(path: str) -> set[str]:
+    """A path, and the folders on the way to it below the first."""
+    return {path, *map(str, list(PurePosixPath(path).parents)[:-2])}
+
+
+def _extent(paths: Iterable[Path]) -> tuple[int, int]:
+    """How many files there are at and below these paths, and their bytes."""
+    count = size = 0
+    for path in paths:
+        for file in [path] if not path.is_dir() or path.is_symlink() else [
+                Path(here) / name for here, _, names in walk(path) for name in names]:
+            with suppress(OSError):
+                size += os.lstat(file).st_size
+                count += 1
+    return count, size
+
+
+def _identity(path: Path) -> list[int] | None:
+    """Size and time of the last change (ns) of a file; of a run's folder those of its journal or plan. None: nothing is
+    there."""
+    try:
+        status = os.lstat(path)
+        if stat.S_ISDIR(status.st_mode):
+            for name in ("events.jsonl", "log.jsonl", "plan.json"):
+                with suppress(OSError):
+                    status = os.lstat(path / name)
+                    break
+            else:
+                return [0, 0]
+        return [status.st_size, status.st_mtime_ns]
+    except OSError:
+        return None
+
+
+def _place(root: Path) -> Path:
+    """Where the trash is. FormatError when it is a link that leads out."""
+    place = root / ".trash"
+    if not inside(place, root):
+        raise FormatError(f"{shown_path(place)} is a link that leads out of the workspace; it is not followed.")
+    return place
+
+
+# --- changing it ------------------------------------------------------------------------------------------------------
+
+@contextmanager
+def changing(root: Path) -> Iterator[Path]:
+    """The trash, made if missing and with its lock, so that no other process changes it. RunError, StoreError."""
+    place = _place(root)
+    make_folder(place, 0o700)
+    lock, end = Lock(place / "lock"), time.monotonic() + PATIENCE
+    while not lock.acquire():
+        if time.monotonic() > end:
+            raise RunError(f"Another process has been deleting in {shown_path(root)} for {PATIENCE:.0f} s; try again "
+                           "when it is done.")
+        time.sleep(0.02)
+    try:
+        for name in os.listdir(place):  # of killed processes, or another would have the lock
+            if name.startswith(ARRIVING):
+                _abandon(place / name)
+            elif name.startswith(NEW) or (_when(name) is not None and _item(root, place / name) is None):
+                _clear(place / name)
+            elif name.startswith(f".{RESERVE}."):
+                os.unlink(place / name)
+        _reserve(place)
+        yield place
+    except OSError as error:
+        raise explain(error, place, "changed") from error
     finally:
         lock.release()
-    return Deleted(guid, files, size, trash)
 
 
-def restore(root: Path, deleted: Deleted) -> None:
-    """Moves everything back. NotFound when the trash was emptied, StoreError when something is in the way."""
-    if not deleted.trash.is_dir():
-        raise NotFound(f"{deleted.guid} cannot be brought back: {shown_path(deleted.trash)} is gone.")
-    moves = []
-    for folder, folders, names in os.walk(deleted.trash):
-        here = Path(folder)
-        whole = [name for name in folders if here == deleted.trash / "runs"]
-        folders[:] = [name for name in folders if name not in whole]
-        moves += [(here / name, root / (here / name).relative_to(deleted.trash)) for name in [*whole, *names]]
-    _move(moves)
-    _prune(deleted.trash)
+def discard(root: Path, guid: str, folders: Iterable[Path], files: Callable[[], Iterable[Path]], *, name: str = "",
+            kind: str = MODEL) -> Deleted:
+    """Moves folders with a lock in them, and then files, to the trash: all of them, or after an error none.
+
+    Each folder is locked before the next is asked for, and `files` is called when all of them are: nobody can be
+    writing what they return. What an earlier attempt at this GUID left is moved too. RunError when somebody works in a
+    folder, NotFound when there is nothing (any more), StoreError when something cannot be moved.
+    """
+    with changing(root) as place, ExitStack() as stack:
+        before = next((item for item in items(root) if guid and item.guid == guid and item.state != WHOLE), None)
+        if before is not None:
+            finish(root, before)
+        held = [folder for folder in folders if _hold(folder, stack)]
+        paths = sorted((path for path in files() if not any(folder in path.parents for folder in held)), key=_rank)
+        if not held and not paths:
+            if before is None:
+                raise NotFound(f"{guid} is not there any more; somebody else has just deleted it.")
+            return Deleted(guid, [root / path for path, _ in before.pieces], before.bytes, before.folder)
+        inner = [path for folder in held for here, _, names in walk(folder) for name in names
+                 if (path := Path(here, name)) != folder / "lock"]
+        size = _extent([*inner, *paths])[1]
+        item = _create(root, place, guid, [*held, *paths], name, kind)
+        _fill(root, item)
+    return Deleted(guid, sorted([*inner, *paths]), size, item.folder)
 
 
-def _new_folder(parent: Path, guid: str) -> Path:
-    make_folder(parent, 0o700)
-    stamp = time.strftime("%Y%m%d%H%M%S")
-    for attempt in range(1, 1000):
-        folder = parent / (f"{stamp}-{guid}" + (f"-{attempt}" if attempt > 1 else ""))
+def finish(root: Path, item: Item) -> None:
+    """Moves what is left of an interrupted delete or restore to the trash, within `changing`. What is newer than the
+    delete stays. RunError when somebody works in it, StoreError."""
+    with ExitStack() as stack:
+        rest = item.outside(root)
+        for path in rest:
+            if (root / path).is_dir():
+                _hold(root / path, stack)
+        _move([(root / path, item.folder / path) for path in rest])
+        _mark(item, WHOLE)
+
+
+def restore(root: Path, folder: Path) -> list[Path]:
+    """Moves everything in a folder of the trash back, and says what. NotFound when the trash was emptied, StoreError
+    when something is in the way or cannot be moved (then nothing is)."""
+    with changing(root), ExitStack() as stack:
+        item = _item(root, folder)
+        if item is None:
+            raise NotFound(f"{shown_path(folder.name)} cannot be brought back: it is gone from the trash.")
+        there = item.inside()
+        for path in there:
+            if os.path.lexists(root / path):
+                raise explain(FileExistsError(errno.EEXIST, "exists"), root / path, "brought back")
+            if not inside((root / path).parent, root):
+                raise FormatError(f"{shown_path((root / path).parent)} is a link that leads out of the workspace; it "
+                                  "is not followed.")
+        for path in there:
+            if PurePosixPath(path).parts[0] in _WORKS and (folder / path).is_dir():
+                _hold(folder / path, stack)  # nobody resumes it before everything is there
+        with suppress(StoreError):  # a full disk must not keep anything in the trash
+            _mark(item, RESTORING)
+        _move([(folder / path, root / path) for path in there])
+        _clear(folder)
+        return [root / path for path in there]
+
+
+@contextmanager
+def arriving(root: Path) -> Iterator[Path]:
+    """A folder in the trash in which the files of a model are gathered, under the paths that they shall have in the
+    workspace, until `bring_in`. With all that is left in it, it is gone when the block ends, or, after a crash, when
+    the trash is changed the next time. RunError, StoreError."""
+    with ExitStack() as stack:
+        with changing(root) as place:
+            folder = place / (ARRIVING + os.urandom(6).hex())
+            lock = Lock(_beside(folder))
+            stack.callback(lock.release)
+            lock.acquire()
+            stack.callback(_vanish, folder)
+            os.mkdir(folder, 0o700)
+        yield folder
+
+
+def bring_in(root: Path, folder: Path, guid: str, paths: Sequence[str], name: str) -> list[Path]:
+    """Moves what was gathered in a folder of `arriving` to its place in the workspace: everything, or after an error
+    nothing. Of a process that is killed meanwhile a delete of this GUID, or a repair, finishes the work. paths: in the
+    order of moving. StoreError when something is in the way."""
+    with changing(root) as place:
+        for path in paths:
+            if os.path.lexists(root / path):
+                raise explain(FileExistsError(errno.EEXIST, "exists"), root / path, "written")
+            if not inside((root / path).parent, root):
+                raise FormatError(f"{shown_path((root / path).parent)} is a link that leads out of the workspace; it "
+                                  "is not followed.")
+        pieces = tuple((path, _identity(folder / path)) for path in paths)
+        item = Item(folder, guid, name, MODEL, time.time(), RESTORING, pieces)
+        _mark(item, RESTORING)
+        stamp, number = time.strftime("%Y%m%d%H%M%S"), 1
+        while (named := place / (f"{stamp}-{guid}" + (f"-{number}" if number > 1 else ""))).exists():
+            number += 1
+        os.rename(folder, named)
         try:
-            folder.mkdir(0o700)
-            return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise explain(error, folder, "created") from error
-    raise explain(FileExistsError(errno.EEXIST, "too many"), folder, "created")
+            sync_folder(place)
+            _move([(named / path, root / path) for path in paths])
+        except BaseException:
+            os.rename(named, folder)  # from where it is removed
+            raise
+        _clear(named)
+    return [root / path for path in paths]
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _abandon(path: Path) -> None:
+    """Removes what an import that was killed has gathered, and its lock, as far as that can be removed."""
+    folder = path.with_name(path.name.removesuffix(".lock"))
+    if Lock.held(_beside(folder)):
+        return
+    _vanish(folder)
+
+
+def _vanish(folder: Path) -> None:
+    """Removes a folder of `arriving` and its lock, as far as that can be done."""
+    with suppress(OSError):
+        if folder.is_dir() and not folder.is_symlink():
+            remove(folder)
+        else:
+            folder.unlink(missing_ok=True)
+        _beside(folder).unlink(missing_ok=True)
+
+
+def empty(root: Path, chosen: Iterable[Path]) -> list[Item]:
+    """Deletes these folders of the trash for good and says what they were. What is half in the workspace stays.
+    StoreError when something cannot be removed."""
+    wanted, gone = set(chosen), []
+    if not _place(root).is_dir():
+        return []
+    with changing(root) as place:
+        for item in items(root):
+            if item.folder in wanted and item.state == WHOLE:
+                os.rename(item.folder, place / (GONE + os.urandom(6).hex()))
+                gone.append(item)
+        left = [place / name for name in os.listdir(place) if name.startswith(GONE)]  # also those of killed processes
+    for folder in left:
+        for _ in range(100):  # another process may be at it too, and be a name ahead
+            try:
+                remove(folder)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST) and folder.exists():
+                    continue
+            break
+    for folder in left:
+        if folder.exists():
+            raise StoreError(f"{shown_path(folder)} cannot be removed; check who owns what is in it.", folder)
+    return gone
+
+
+def _fill(root: Path, item: Item) -> None:
+    """Moves the pieces of an item into it. StoreError; nothing is left of it when none was moved."""
+    try:
+        _move([(root / path, item.folder / path) for path, _ in item.pieces])
+    except BaseException:
+        if not item.inside():
+            _clear(item.folder)
+        raise
+    _mark(item, WHOLE)
+
+
+def set_aside(root: Path, paths: Sequence[Path], why: str) -> Deleted:
+    """Moves files and folders of a repair to the trash, within `changing`. why: what to call it. StoreError."""
+    item = _create(root, _place(root), "", list(paths), why, REPAIR)
+    size = _extent(paths)[1]
+    _fill(root, item)
+    return Deleted("", list(paths), size, item.folder)
+
+
+def _rank(path: Path) -> tuple[int, str]:
+    place = path.parent.name
+    return _ORDER.index(place) if place in _ORDER else len(_ORDER), str(path)
+
+
+def _hold(folder: Path, stack: ExitStack) -> bool:
+    """Locks a run's folder until the stack ends; False when there is none. RunError when its process is alive."""
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    lock = Lock(folder / "lock")
+    if not lock.acquire():
+        doing = "at work" if folder.parent.name == "bakeoffs" else "training"
+        raise RunError(f"{folder.name} is still {doing}; stop it before you delete it.")
+    stack.callback(lock.release)
+    return True
+
+
+def _reserve(place: Path) -> None:
+    with suppress(BabyError, OSError):
+        if not os.path.lexists(place / RESERVE):
+            write_bytes(place / RESERVE, os.urandom(_ROOM))  # zeros may take no room
+
+
+def _create(root: Path, place: Path, guid: str, paths: Sequence[Path], name: str, kind: str) -> Item:
+    """A new folder of the trash, with the manifest in it, on the disk before anything moves. StoreError."""
+    for path in paths:
+        if not inside(path.parent, root):
+            raise FormatError(f"{shown_path(path.parent)} is a link that leads out of the workspace; nothing in it is "
+                              "deleted.")
+    pieces = tuple((path.relative_to(root).as_posix(), _identity(path)) for path in paths)
+    item = Item(place, guid, name, kind, time.time(), MOVING, pieces)
+    try:
+        return _made(place, item)
+    except StoreError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        with suppress(OSError):
+            os.unlink(place / RESERVE)
+    try:
+        return _made(place, item)
+    except StoreError as error:
+        raise StoreError(f"{error} `babytui trash empty` frees what was deleted before.", error.path,
+                         error.errno) from error
+
+
+def _made(place: Path, item: Item) -> Item:
+    new = place / (NEW + os.urandom(6).hex())
+    stamp, label = time.strftime("%Y%m%d%H%M%S"), item.guid or item.kind
+    try:
+        new.mkdir(0o700)
+        for path, _ in item.pieces:
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+        _mark(replace(item, folder=new), MOVING)
+        number = 1
+        while (folder := place / (f"{stamp}-{label}" + (f"-{number}" if number > 1 else ""))).exists():
+            number += 1
+        os.rename(new, folder)  # nobody else makes one: we have the lock
+        sync_folder(place)
+    except BaseException as error:
+        _clear(new)
+        if isinstance(error, OSError):
+            raise explain(error, place, "changed") from error
+        raise
+    return replace(item, folder=folder)
+
+
+def _mark(item: Item, state: str) -> None:
+    """Writes the manifest; that everything is there only when it is on the disk. StoreError, but not for the latter:
+    what lies in the trash then says so."""
+    manifest = {"babytui_trash": 1, "guid": item.guid, "name": item.name, "kind": item.kind, "time": item.deleted,
+                "state": state, "pieces": [{"path": path, "was": was} for path, was in item.pieces]}
+    if state != WHOLE:
+        write_json(item.folder / MANIFEST, manifest)
+        return
+    with suppress(BabyError, OSError):
+        root = item.folder.parent.parent
+        for folder in {(top / path).parent for path, _ in item.pieces for top in (root, item.folder)}:
+            if folder.is_dir():
+                sync_folder(folder)
+        write_json(item.folder / MANIFEST, manifest)
 
 
 def _move(moves: list[tuple[Path, Path]]) -> None:
-    """Renames each pair, never onto something; after an error what was moved goes back."""
+    """Renames each pair, never onto something, and lets that reach the disk: in folders that are there, so that a power
+    cut finds each file in one place or the other. After an error what was moved goes back."""
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             if os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, "exists")
             with suppress(FileNotFoundError):  # the source may be gone meanwhile
                 os.rename(source, target)
                 done.append((source, target))
+        for folder in {target.parent for _, target in done}:
+            sync_folder(folder)
     except BaseException as error:
         for old, new in reversed(done):
             with suppress(OSError):
@@ -97,8 +547,12 @@ def _move(moves: list[tuple[Path, Path]]) -> None:
         raise
 
 
-def _prune(folder: Path) -> None:
-    """Removes the empty folders that are left."""
-    for path, _, _ in os.walk(folder, topdown=False):
+def _clear(folder: Path) -> None:
+    """Removes the manifest of a folder that holds nothing else, and the empty folders."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name == MANIFEST or (name.startswith(f".{MANIFEST}.") and name.endswith(".tmp")):
+                os.unlink(folder / name)
+    for path, _, _ in reversed(list(walk(folder))):
         with suppress(OSError):
             os.rmdir(path)

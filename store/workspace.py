@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from engine.config import shown
 from engine.errors import BabyError, FormatError, NotFound, UsageError
-from store import configs, entries, trash
-from store.atomic import StoreError, make_folder, shown_path, write_bytes, write_json
+from store import configs, entries, plans, trash
+from store.atomic import StoreError, make_folder, mode, shown_path, write_bytes, write_json
 from store.entries import JSON_LIMIT, Entry
 from store.names import (
     FINETUNED,
     FOLDERS,
     PATTERNS,
     check_name,
+    check_note,
     file_name,
     inside,
     new_guid,
@@ -29,6 +31,9 @@ from store.reading import read_bytes, read_json
 from store.trash import Deleted
 
 __all__ = ["Deleted", "Entry", "Workspace", "new_guid", "valid_guid"]
+
+
+PRESETS = "presets"  # the folder of saved configurations, in settings
 
 
 class Workspace:
@@ -78,7 +83,7 @@ class Workspace:
         older = {"model": [self.models / f"model_{whole}.weights", self.models / f"{whole}.weights"],
                  "config": [self.root / "config" / path.name]}
         for candidate in [path, *older.get(kind, [])]:
-            if self._safe(candidate).is_file():
+            if stat.S_ISREG(mode(self._safe(candidate))):
                 return candidate
         if kind == "model" and (pickle := self.models / f"model_{whole}_all.pkl").exists():
             raise FormatError(f"{pickle.name} is a pickle, which can run code when it is opened and is never read; "
@@ -93,7 +98,7 @@ class Workspace:
     def plan(self, guid: str) -> dict[str, Any]:
         """What a run was started with (runs/<GUID>/plan.json); empty when there is no such run or it cannot be read."""
         try:
-            return read_json(self.run_dir(guid) / "plan.json", JSON_LIMIT)
+            return plans.read(self.run_dir(guid) / plans.NAME)
         except BabyError:
             return {}
 
@@ -119,7 +124,7 @@ class Workspace:
     def _safe(self, path: Path) -> Path:
         """The path, unless it or its folder is a link that leads out of the workspace: FormatError."""
         for part in (path.parent, path):
-            if part.is_symlink() and not inside(part, self.root):
+            if stat.S_ISLNK(mode(part, follow=False)) and not inside(part, self.root):
                 raise FormatError(f"{shown_path(part)} is a link that leads out of the workspace; it is not followed.")
         return path
 
@@ -151,7 +156,7 @@ class Workspace:
         raise NotFound(_nearest(everything, ref, self.root))
 
     def _last_entry(self, everything: list[Entry]) -> Entry:
-        with suppress(BabyError):
+        with suppress(FormatError):  # but not when the disk does not give it out: another model would be taken
             guid = self.last()["last_uuid"]
             for entry in everything:
                 if entry.guid == guid:
@@ -170,12 +175,25 @@ class Workspace:
         for other in everything:
             if name and other.name.casefold() == name.casefold() and other.guid != guid:
                 raise UsageError(f"{shown(name)} is already the name of {other.guid}; choose another.")
-        files = [(self.path("config", guid), "babytui_name"), (self.run_dir(guid) / "plan.json", "name")]
-        there = [(path, key) for path, key in files if path.is_file()]
+        self._keep(guid, "name", name)
+
+    def annotate(self, guid: str, note: str) -> None:
+        """Keeps a note with a model or run; empty takes it away. UsageError when it is not allowed."""
+        note = check_note(note)
+        guid, _ = self._known(guid)
+        self._keep(guid, "note", note)
+
+    def _keep(self, guid: str, what: str, value: str) -> None:
+        """A name or note in the config and in the plan, as far as there are such; without a value the key goes."""
+        files = [(self.path("config", guid), f"babytui_{what}"), (self.run_dir(guid) / plans.NAME, what)]
+        there = [(path, key) for path, key in files if stat.S_ISREG(mode(path))]
         if not there:
-            raise UsageError(f"{guid} has no config of its own in which a name could be kept.")
+            raise UsageError(f"{guid} has no config of its own in which a {what} could be kept.")
         for path, key in there:
-            write_json(path, {**read_json(path, JSON_LIMIT), key: name})
+            raw = {**read_json(path, JSON_LIMIT), key: value}
+            if not value and what != "name":
+                del raw[key]
+            write_json(path, raw)
 
     def delete(self, guid: str) -> Deleted:
         """Moves all files of exactly this GUID (its finetuned model is another) and its run to the trash.
@@ -183,17 +201,24 @@ class Workspace:
         NotFound, RunError when it is still training, StoreError when a file cannot be moved (then none is).
         """
         guid, everything = self._known(guid)
-        entry = next(e for e in everything if e.guid == guid)
-        heir = self.path("config", guid, finetuned=True)
-        finetuned = any(e.guid == guid + FINETUNED and e.has_model for e in everything)
-        if finetuned and not heir.exists():  # it has been using its base's config
-            with suppress(NotFound, StoreError):
-                write_bytes(heir, read_bytes(self.find("config", guid), JSON_LIMIT), overwrite=False)
-        return trash.discard(self.root, guid, entry.files, entry.bytes)
+        name = next(e.name for e in everything if e.guid == guid)
+        return trash.discard(self.root, guid, [self.run_dir(guid)], lambda: self.files_to_delete([guid]), name=name)
+
+    def files_to_delete(self, guids: Collection[str]) -> list[Path]:
+        """Every file of these GUIDs as it is now. A finetuned model that stays gets the config of its base first, if it
+        has none of its own."""
+        everything = self.entries()
+        for guid in guids:
+            heir = self.path("config", guid, finetuned=True)
+            finetuned = any(e.guid == guid + FINETUNED and e.has_model for e in everything)
+            if finetuned and guid + FINETUNED not in guids and not heir.exists():
+                with suppress(NotFound, StoreError):
+                    write_bytes(heir, read_bytes(self.find("config", guid), JSON_LIMIT), overwrite=False)
+        return [path for e in everything if e.guid in guids for path in e.files]
 
     def undelete(self, deleted: Deleted) -> None:
         """Brings back what `delete` moved away. NotFound, StoreError (then nothing is moved)."""
-        trash.restore(self.root, deleted)
+        trash.restore(self.root, deleted.trash)
 
     def _known(self, guid: str) -> tuple[str, list[Entry]]:
         bare, suffix = split_guid(guid)
@@ -217,10 +242,40 @@ class Workspace:
     def save_current(self, config: Mapping[str, Any]) -> None:
         """Writes settings/current.json so that the earlier program can read it too. Its unknown keys stay."""
         old: dict[str, Any] = {}
-        with suppress(BabyError):
+        with suppress(FormatError):
             path = self._settings_file("current.json")
             old = configs.unknown_keys(read_json(path, JSON_LIMIT)) if path else {}
-        self._write_settings("current.json", {**old, **configs.export_config(config), "babytui_format": configs.FORMAT})
+        new = {**configs.export_config(config), "babytui_format": configs.FORMAT}
+        self._write_settings("current.json", {**{key: old[key] for key in old if key not in new}, **new})
+
+    def presets(self) -> dict[str, Path]:
+        """The configurations that were saved under a name (settings/presets/<name>.json), by name."""
+        folder = self._safe(self.settings / PRESETS)
+        with suppress(OSError):
+            return {path.stem: path for path in sorted(folder.iterdir())
+                    if path.suffix == ".json" and path.name[0] != "." and stat.S_ISREG(mode(path, follow=False))}
+        return {}
+
+    def preset(self, name: str) -> dict[str, Any]:
+        """The parameters that were saved under this name, under our names. NotFound names the others, FormatError."""
+        known = self.presets()
+        if name not in known:
+            there = f"; there are {', '.join(map(shown, known))}" if known else ""
+            raise NotFound(f"No configuration was saved as {shown(name)}{there}.")
+        raw = read_json(known[name], JSON_LIMIT, follow=False)
+        config = configs.import_config(raw, shown_path(known[name].name), trained=False)
+        return {key: config.values[key] for key in configs.parameters_of(raw, trained=False)}
+
+    def save_preset(self, name: str, config: Mapping[str, Any]) -> Path:
+        """Saves parameters under a name, instead of what has that name, as settings/current.json is written. UsageError
+        for a name that cannot be."""
+        name = check_name(name)
+        if not name:
+            raise UsageError("A saved configuration needs a name.")
+        path = self._safe(self.settings / PRESETS / f"{name}.json")
+        make_folder(path.parent)
+        write_json(self._safe(path), {**configs.export_config(config), "babytui_format": configs.FORMAT})
+        return path
 
     def last(self) -> dict[str, Any]:
         """settings/last.json: last_uuid (a GUID or None), last_prompt (text or None) and its other keys.
@@ -238,14 +293,14 @@ class Workspace:
         """Remembers the model (and prompt) used last. NotFound for what is no GUID."""
         split_guid(guid)
         old: dict[str, Any] = {}
-        with suppress(BabyError):
+        with suppress(FormatError):
             path = self._settings_file("last.json")
             old = read_json(path, JSON_LIMIT) if path else {}
         self._write_settings("last.json", {**old, "last_uuid": guid, "last_prompt": prompt or ""})
 
     def _settings_file(self, name: str) -> Path | None:
         for folder in (self.settings, self.configs, self.root / "config"):  # newest generation first
-            if self._safe(folder / name).is_file():
+            if stat.S_ISREG(mode(self._safe(folder / name))):
                 return folder / name
         return None
 

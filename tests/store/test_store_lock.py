@@ -74,3 +74,23 @@ def test_no_folder_and_a_link(tmp_path):
     with pytest.raises(StoreError):
         Lock(tmp_path / "lock").acquire()
     assert (tmp_path / "target").read_text() == "precious"
+
+
+@pytest.mark.parametrize("content", [b"-1\n", b"0\n", b"1\n", b"-99", b"9" * 21, b"x", b"", b"4\n5", b"\xff"])
+def test_a_lock_that_somebody_else_wrote_names_no_process(tmp_path, content):
+    """kill(2) takes -1 for every process of the user."""
+    path = tmp_path / "lock"
+    lock = Lock(path)
+    assert lock.acquire()
+    path.write_bytes(content)
+    assert Lock.held(path) and Lock.owner(path) is None
+    path.write_bytes(b"4321\n")
+    assert Lock.owner(path) == 4321
+
+
+def test_a_lock_is_no_link(tmp_path):
+    """Else whoever holds some other file would make a run look alive."""
+    real = Lock(tmp_path / "real")
+    assert real.acquire()
+    (tmp_path / "lock").symlink_to(tmp_path / "real")
+    assert Lock.held(tmp_path / "real") and not Lock.held(tmp_path / "lock")
