@@ -15,19 +15,22 @@ The runs it starts and the models they make are ordinary ones. babytui.bakeoff_d
 from __future__ import annotations
 
 import difflib
+import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from babytui import bakeoff_table, runs
+from babytui import bakeoff_table
 from babytui.process import Work, last_words, listed, past, spawn
 from engine import processor
 from engine.config import Config, shown
-from engine.errors import NotFound, RunError
+from engine.errors import FormatError, NotFound, RunError
 from store import atomic, journal, trash
-from store.names import short, valid_guid
+from store.lock import Lock
+from store.names import inside, valid_guid
+from store.reading import open_to_append
 from store.trash import Deleted
 from store.workspace import Entry, Workspace
 
@@ -89,7 +92,11 @@ class BakeOff(Work):
     @property
     def dir(self) -> Path:
         """Its folder."""
-        return folder(self.workspace) / self.guid
+        place = folder(self.workspace) / self.guid
+        if not inside(place, self.workspace.root):
+            raise FormatError(f"{atomic.shown_path(place)} is a link that leads out of the workspace; it is not "
+                              "followed.")
+        return place
 
     @property
     def results(self) -> Path:
@@ -130,7 +137,7 @@ class BakeOff(Work):
         last = journal.tail(self.log, 1)
         if last and last[-1].get("event") == "end":
             return str(last[-1].get("reason"))
-        return "starting" if self.young and not last else "died"
+        return "died"
 
     @property
     def message(self) -> str:
@@ -148,7 +155,7 @@ class BakeOff(Work):
         if not self.alive:
             raise RunError(f"{self.name} is not at work (it {past(self.status())}).")
         try:
-            (self.dir / "stop").touch()
+            os.close(open_to_append(self.dir / "stop"))
         except OSError as error:
             raise atomic.explain(error, self.dir / "stop") from error
 
@@ -158,19 +165,16 @@ class BakeOff(Work):
             return self
         if self.status() == "finished" and not (retry and self.failures()):
             raise RunError(f"{self.name} is finished; `babytui bakeoff show {self.short}` shows it.")
-        self._launch(retry=retry)
+        self.take_up(*["--retry"] * retry)
         return self
 
-    def _launch(self, *, retry: bool = False) -> None:
+    def _launch(self, lock: Lock, *words: str) -> None:
         """Start the conductor and wait until it has begun. RunError with its last words when it ended before."""
-        before = self.log.stat().st_size if self.log.exists() else 0
+        before = journal.tail_with_offset(self.log, 1)[1]  # a torn line after it will be cut off
         printed = self.dir / "conductor.log"
-        child = spawn(["conduct", self.guid, "--workspace", str(self.workspace.root),
-                       *(["--retry"] if retry else [])], printed)
+        child = spawn(["conduct", *words], self, printed, lock)
         while not any(line.get("event") == "begin" for line in journal.read(self.log, before)[0]):
             if child.poll() is not None:
-                if self.alive:  # somebody else has just started it
-                    return
                 raise RunError(f"The bake-off ended at once; its last words were: {last_words(printed)}")
             time.sleep(0.01)
 
@@ -183,22 +187,19 @@ class BakeOff(Work):
         mine = set(self.run_guids())
         return [entry for entry in self.workspace.entries() if entry.guid in mine]
 
-    def delete(self) -> list[Deleted]:
-        """Move its models and then itself to the trash. RunError when it or one of its runs is at work."""
-        if self.alive:
-            raise RunError(f"{self.name} is at work; end it with `babytui bakeoff stop {self.short}`, then delete "
-                           "it.")
-        models = self.models()
-        for entry in models:
-            if runs.Run(self.workspace, entry.guid).alive:
-                raise RunError(f"{entry.name} is being trained; end it with `babytui stop {short(entry.guid)}` first.")
-        gone = [self.workspace.delete(entry.guid) for entry in models]
-        files = [path for path in sorted(self.dir.iterdir()) if path.is_file()]
-        size = sum(path.stat().st_size for path in files)
-        gone.append(trash.discard(self.workspace.root, self.guid, files, size))
-        with suppress(OSError):
-            self.dir.rmdir()
-        return gone
+    def delete(self) -> Deleted:
+        """Move it and its models to the trash, all of them or none. RunError when it or one of its runs is at work."""
+        mine: list[str] = []
+
+        def folders() -> Iterator[Path]:
+            yield self.dir
+            mine.extend(self.run_guids())  # it is locked now and begins no more
+            yield from map(self.workspace.run_dir, mine)
+
+        if not self.dir.is_dir():
+            raise NotFound(f"{self.name} is not there any more; somebody else has just deleted it.")
+        return trash.discard(self.workspace.root, self.guid, folders(), lambda: self.workspace.files_to_delete(mine),
+                             name=self.name, kind=trash.BAKE_OFF)
 
 
 def folder(workspace: Workspace) -> Path:

@@ -11,6 +11,7 @@ from babytui.bakeoff import Architecture, BakeOff, architecture_of
 from babytui.runs import LIVE, Run
 from engine import events
 from store import journal
+from store.names import valid_guid
 
 WAITING, TRAINING, MEASURING, DONE, FAILED = "waiting", "training", "measuring", "done", "failed"
 _RECENT = 2000  # events of a run that are read when it is first looked at
@@ -68,7 +69,7 @@ class Progress:
         lines, self._log = journal.read(self.bakeoff.log, self._log)
         for line in lines:
             one = architecture_of(line)
-            if line.get("event") == "run" and one in self.rows:
+            if line.get("event") == "run" and one in self.rows and valid_guid(line.get("guid")):
                 self._runs[one] = str(line.get("guid"))
                 self.rows[one].values["guid"] = line.get("guid")
             elif line.get("event") == "retry" and one in self.rows:
@@ -76,7 +77,7 @@ class Progress:
                 self._runs.pop(one, None)
                 self._results = 0  # they were written anew, without it
         results, self._results = journal.read(self.bakeoff.results, self._results)
-        for result in results:
+        for result in map(bakeoff_table.checked, results):
             if (row := self.rows.get(architecture_of(result))) is not None:
                 row.values, row.share = result, 1.0
                 row.state = FAILED if result.get("error") else DONE

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from babytui.units import amount
 from engine.errors import UsageError
+from store.reports import number
 
 Values = Mapping[str, Any]
 T = TypeVar("T")
@@ -109,6 +110,12 @@ def cell(column: Column, row: Values) -> str:
     """A row's value as a table shows it, or a dash."""
     value = row.get(column.key)
     return column.show(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else "–"
+
+
+def checked(row: Values) -> dict[str, Any]:
+    """A row of a results file with what it may hold, each of its kind: somebody else may have written it."""
+    found = {key: value for key in (*BY_KEY, "elapsed", "ended") if (value := number(row.get(key))) is not None}
+    return {**found, **{key: row[key] for key in (*IDENTITY, "guid", "name", "error") if isinstance(row.get(key), str)}}
 
 
 def exported(rows: Iterable[Values]) -> list[dict[str, Any]]:

@@ -24,8 +24,8 @@ from babytui.bakeoff import Architecture, BakeOff, architecture_of, config_of
 from engine import events
 from engine.config import Config, complete
 from engine.errors import BabyError, RunError
-from store import atomic, journal
-from store.names import new_guid
+from store import atomic, journal, plans
+from store.names import new_guid, valid_guid
 from store.workspace import Workspace
 
 IDLE_SECONDS = 0.1
@@ -40,14 +40,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--retry", action="store_true")
     given = parser.parse_args(argv)
     found = BakeOff(Workspace(given.workspace), given.guid)
-    return process.hold(found, lambda: Conductor(found, given.retry).run_to_end())
+    return process.hold(found, given.lock, lambda: Conductor(found, given.retry).run_to_end())
 
 
 class Conductor:
     """One process at work on a bake-off. retry: also what failed before."""
 
     def __init__(self, found: BakeOff, retry: bool = False):
-        self.bakeoff, self.workspace, self.plan = found, found.workspace, found.plan
+        self.bakeoff, self.workspace = found, found.workspace
+        self.plan = plans.read(found.dir / plans.NAME, need=("architectures", "budget", "config", "texts",
+                                                                 "vocab_size"))
         self.budget = found.budget
         self.jobs = max(1, int(self.plan.get("jobs") or 1))
         self.base = Config.read(complete(self.plan.get("config") or {}), strict=False)
@@ -64,7 +66,7 @@ class Conductor:
         self.attempts: dict[Architecture, int] = {}
         self.begun: dict[Architecture, float] = {}
         self.runs = {architecture_of(line): str(line["guid"]) for line in journal.read(found.log)[0]
-                     if line.get("event") == "run"}
+                     if line.get("event") == "run" and valid_guid(line.get("guid"))}
         finished = {architecture_of(row) for row in done}
         self.waiting = deque(one for one in found.architectures if one not in finished)
         self.live: dict[Architecture, runs.Run] = {}
@@ -163,9 +165,6 @@ class Conductor:
         if not run.plan:  # killed before it was there
             return None
         if run.status() in ("stopped", "died"):
-            if not list((run.dir / "checkpoints").glob("*.safetensors")):
-                self.workspace.delete(guid)  # it has nothing to go on from
-                return None
             try:
                 run.resume()
             except RunError as error:

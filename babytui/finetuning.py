@@ -16,7 +16,9 @@ from babytui import library, runs
 from babytui.visible import visible
 from engine.config import ALIASES, MODEL, PARAMETERS, Config
 from engine.errors import BabyError, ConfigError, FormatError, RunError, TextError, UsageError
+from store.model_file import LIMIT as MODEL_LIMIT
 from store.names import FINETUNED, new_guid, short, split_guid
+from store.reading import open_regular
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -138,8 +140,8 @@ def open_base(reference: str, workspace: Workspace) -> Base:
 
 
 def model_sha256(home: Workspace, guid: str) -> str:
-    """The SHA-256 of a model's file in hexadecimal. NotFound."""
-    with open(home.find("model", guid), "rb") as file:
+    """The SHA-256 of a model's file in hexadecimal. NotFound, FormatError."""
+    with open_regular(home.find("model", guid), MODEL_LIMIT)[0] as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -365,9 +367,12 @@ def apply_adapter(model: Model, tokenizer: Tokenizer, sha256: str, path: str | o
                               f"{tuple(wanted)}; it does not fit this model.")
         arrays[tensor] = np.concatenate([old, new], axis)
     try:
-        merged = merge(arrays, found.factors, found.scale)
+        with np.errstate(over="ignore", invalid="ignore"):
+            merged = merge(arrays, found.factors, found.scale)
     except FormatError as error:
         raise FormatError(f"{name}: {error}") from None
+    if not all(np.isfinite(merged[key.rpartition(".")[0]]).all() for key in found.factors):
+        raise FormatError(f"{name} holds numbers that are too large for this model.")
     return (Model.from_arrays(model.config, merged, source=name),
             type(tokenizer)([*tokenizer.vocab, *found.symbols]))
 

@@ -1,7 +1,7 @@
 """Work that has a process of its own: what its folder tells everybody, how it is started, and how that process begins.
 
     plan.json   what was asked for
-    lock        held by the process as long as it lives
+    lock        held by the process as long as it lives, and before that by the one that starts it
 
 Runs and bake-offs are such work. Imports no arrays.
 """
@@ -9,6 +9,7 @@ Runs and bake-offs are such work. Imports no arrays.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -22,17 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-
 from babytui.blas import THREADS
 from engine.errors import BabyError, RunError
-from store import atomic
+from store import atomic, plans
 from store.lock import Lock
 from store.names import short, valid_guid
+from store.reading import open_regular, open_to_append
 from store.workspace import Workspace
 
-GRACE = 10.0  # seconds a new process has to take its lock
+NEW = ".new-"  # how the folder of something that has not begun yet is called
 NICENESS = 5
+_LOG = 1 << 40  # bytes of a log, of which the end is read
 _children: list[subprocess.Popen[bytes]] = []  # kept so that finished ones are reaped
 
 
@@ -77,11 +78,6 @@ class Work(ABC):
         """Whether its process holds its lock."""
         return Lock.held(self.dir / "lock")
 
-    @property
-    def young(self) -> bool:
-        """Whether it was started so lately that its process may not have its lock yet."""
-        return time.time() - self.created < GRACE
-
     def wait(self, timeout: float | None = None) -> str:
         """The status when its process has ended, or after `timeout` seconds."""
         end = time.monotonic() + timeout if timeout is not None else None
@@ -91,24 +87,49 @@ class Work(ABC):
 
     def begin(self, plan: Mapping[str, Any]) -> bool:
         """Make its folder, write its plan (guid and created are added) and start its process. False when its folder is
-        there already. RunError, and then nothing is left of it."""
+        there already. RunError, and then nothing is left of it.
+
+        The folder appears under its name with the plan and the lock in it, which the process then inherits: there is
+        no moment at which it looks abandoned.
+        """
+        new, begun = self.dir.with_name(NEW + os.urandom(6).hex()), False
+        lock = Lock(new / "lock")
         try:
-            self.dir.mkdir(parents=True, mode=0o700)
-        except FileExistsError:
+            atomic.make_folder(self.dir.parent, 0o700)
+            new.mkdir(mode=0o700)
+            lock.acquire(sign=False)
+            atomic.write_json(new / "plan.json", {"guid": self.guid, "created": time.time(), **plan})
+            os.rename(new, self.dir)  # fails where something is
+            begun = True
+            atomic.sync_folder(self.dir.parent)
+            lock.path = self.dir / "lock"
+            self._launch(lock)
+        except (BabyError, OSError) as error:
+            shutil.rmtree(self.dir if begun else new, ignore_errors=True)  # nothing was done yet
+            if not isinstance(error, OSError):
+                raise
+            if not begun and error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                return False
+            raise atomic.explain(error, self.dir, "created") from error
+        finally:
+            lock.release()
+        return True
+
+    def take_up(self, *words: str) -> bool:
+        """Start its process again, with `words` on its command line. False when somebody else has just done so, or
+        deletes it. RunError."""
+        lock = Lock(self.dir / "lock")
+        if not lock.acquire(sign=False):
             return False
-        except OSError as error:
-            raise RunError(f"{self.dir} cannot be written: {error.strerror}.") from None
         try:
-            atomic.write_json(self.dir / "plan.json", {"guid": self.guid, "created": time.time(), **plan})
-            self._launch()
-        except BabyError:
-            shutil.rmtree(self.dir, ignore_errors=True)  # nothing was done yet
-            raise
+            self._launch(lock, *words)
+        finally:
+            lock.release()
         return True
 
     @abstractmethod
-    def _launch(self) -> None:
-        """Start its process and wait until it has begun. RunError."""
+    def _launch(self, lock: Lock, *words: str) -> None:
+        """Start its process with the lock that is held, and wait until it has begun. RunError."""
 
 
 W = TypeVar("W", bound=Work)
@@ -117,7 +138,8 @@ W = TypeVar("W", bound=Work)
 def listed(folder: Path, work: Callable[[str], W]) -> list[W]:
     """What has a plan in this folder, newest first. work: makes it of its GUID."""
     try:
-        found = [path for path in folder.iterdir() if valid_guid(path.name) and (path / "plan.json").is_file()]
+        found = [path for path in folder.iterdir() if valid_guid(path.name) and not path.is_symlink()
+                 and (path / plans.NAME).is_file()]
     except OSError:
         return []
     return [work(path.name) for path in sorted(found, key=lambda path: _created(_plan(path)), reverse=True)]
@@ -125,15 +147,13 @@ def listed(folder: Path, work: Callable[[str], W]) -> list[W]:
 
 def _plan(folder: Path) -> dict[str, Any]:
     try:
-        plan = orjson.loads((folder / "plan.json").read_bytes())
-    except (OSError, orjson.JSONDecodeError):
+        return plans.read(folder / plans.NAME)
+    except BabyError:
         return {}
-    return plan if isinstance(plan, dict) else {}
 
 
 def _created(plan: Mapping[str, Any]) -> float:
-    created = plan.get("created")
-    return float(created) if isinstance(created, (int, float)) else 0.0
+    return float(plan.get("created", 0.0))
 
 
 def past(status: str) -> str:
@@ -144,17 +164,23 @@ def past(status: str) -> str:
 
 # --- starting it ------------------------------------------------------------------------------------------------------
 
-def spawn(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start `python -m babytui WORDS` as a session of its own that outlives this one, printing to `log`. RunError."""
+def spawn(words: Sequence[str], work: Work, log: Path, lock: Lock) -> subprocess.Popen[bytes]:
+    """Start `python -m babytui WORDS` for a work, as a session of its own that outlives this one, printing to `log`,
+    and hand the work's lock over to it. RunError."""
     # -P: a folder called inputs/ or store/ where the user stands must not be taken for ours
-    command = [sys.executable, "-P", "-m", "babytui", *words]
+    command = [sys.executable, "-P", "-m", "babytui", *words, work.guid, "--workspace", str(work.workspace.root),
+               "--lock", str(lock.descriptor)]
     _children[:] = [child for child in _children if child.poll() is None]
     try:
-        with open(log, "ab") as printed:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed,
-                                     start_new_session=True, cwd="/", env=environment())
+        printed = open_to_append(log)
+        try:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, cwd="/",
+                                     start_new_session=True, env=environment(), pass_fds=(lock.descriptor,))
+        finally:
+            os.close(printed)
     except OSError as error:
         raise RunError(f"The training process cannot be started: {error.strerror or error}.") from None
+    lock.release()
     _children.append(child)
     return child
 
@@ -169,33 +195,44 @@ def environment() -> dict[str, str]:
 
 def last_words(log: Path) -> str:
     """The last line that a process printed."""
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1] if lines else "(nothing)"
+    lines: list[str] = []
+    with suppress(OSError, BabyError), open_regular(log, _LOG)[0] as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - (1 << 16)))
+        lines = file.read(1 << 16).decode(errors="replace").strip().splitlines()
+    return lines[-1][:1000] if lines else "(nothing)"
 
 
 # --- in the process ---------------------------------------------------------------------------------------------------
 
 def parser(verb: str) -> argparse.ArgumentParser:
-    """Of the words that it is started with: VERB GUID --workspace PATH; more may be added."""
+    """Of the words that it is started with: VERB GUID --workspace PATH --lock N; more may be added."""
     found = argparse.ArgumentParser(prog=f"babytui {verb}", allow_abbrev=False)
     found.add_argument("guid")
     found.add_argument("--workspace", required=True)
+    found.add_argument("--lock", type=int, default=-1)
     return found
 
 
-def hold(work: Work, do: Callable[[], int]) -> int:
+def hold(work: Work, descriptor: int, do: Callable[[], int], *, goes_on: bool = False) -> int:
     """The exit code of `do`, done with the lock of `work` and behind what people do here; 1 when another process has
-    the lock."""
+    the lock. descriptor: of the lock that was handed over; negative: none was. goes_on: the process does, and gives
+    the lock back; otherwise it is held until the process is gone, as work is alive while anything of it is."""
     lock = Lock(work.dir / "lock")
-    if not lock.acquire():
+    if not (lock.adopt(descriptor) if descriptor >= 0 else lock.acquire()):
         print(f"{work.guid} is worked on by another process already.", file=sys.stderr)
         return 1
     with suppress(OSError):
         os.nice(NICENESS)
-    return do()
+    with suppress(OSError):
+        os.chmod(work.dir, 0o700)  # one that came in an archive may be open to others, who could steer it
+    try:
+        return do()
+    except BabyError as error:  # before it could tell its journal
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        if goes_on:
+            lock.release()
 
 
 def heed(stop: Callable[..., None]) -> None:

@@ -20,12 +20,16 @@ class Curve:
         self.every = 1
 
     def add(self, event: events.Event) -> None:
-        """Take one event in. A Start after a resume drops what was done after the checkpoint it went on from."""
+        """Take one event in. A Start after a resume drops what was done after the checkpoint it went on from, and the
+        last look at the model of a run that had ended there; what is told twice of a step counts once."""
         if isinstance(event, events.Start):
             self.start = event
             self.steps = [step for step in self.steps if step.step <= event.step]
-            self.evaluations = [found for found in self.evaluations if found.step <= event.step]
+            self.evaluations = [found for found in self.evaluations
+                                if found.step < event.step or (found.step == event.step and not found.full)]
         elif isinstance(event, events.Evaluation):
+            if self.evaluations and self.evaluations[-1].step == event.step:
+                self.evaluations.pop()
             self.evaluations.append(event)
         elif isinstance(event, events.Step) and event.step % self.every == 0:
             self.steps.append(event)
@@ -38,7 +42,7 @@ def read_curve(run: Run) -> Curve:
     """The curve of a run from its journal."""
     curve, offset = Curve(), 0
     while True:
-        found, after = run.events(offset, 1 << 22)
+        found, after = run.events(offset, 1 << 22, every=curve.every)
         for event in found:
             curve.add(event)
         if after == offset:

@@ -5,9 +5,11 @@ A run is a folder, runs/<GUID>/, and while it is alive a process that holds the 
     plan.json       what was asked for; only its name may change
     events.jsonl    the journal: every event, appended by the worker
     control.jsonl   commands, appended by any number of faces
-    checkpoints/    the last states
+    checkpoints/    the last states, and the best
     worker.log      what the process printed, with tracebacks
-    lock            held by the worker as long as it lives
+    lock            held by the worker as long as it lives, and before that by the process that starts it
+    text.txt        the text, while the run may go on and unless it is very long
+    reserve         room on the disk, given up when it is full so that the run can still say so
 
 Imports no arrays, except inside `start`. What is fine-tuned is worked out in babytui.finetuning, and begun here.
 """
@@ -15,7 +17,6 @@ Imports no arrays, except inside `start`. What is fine-tuned is worked out in ba
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import signal
@@ -25,23 +26,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from babytui import ranks
 from babytui.process import Work, last_words, listed, past, spawn
 from babytui.workspace_choice import existing
 from engine.config import Config
-from engine.errors import FormatError, NotFound, RunError, UsageError
+from engine.errors import BabyError, FormatError, NotFound, RunError, UsageError
 from engine.events import Control, End, Event, Start, Step
 from engine.events import parse as parse_event
 from store import atomic, journal
 from store.lock import Lock
 from store.names import FINETUNED, check_name
+from store.reading import memory
 from store.workspace import Workspace, new_guid
 
 COMMANDS = ("pause", "resume", "stop", "checkpoint", "learning_rate")
 SHIPPED = "baby"  # the name of the model that comes with the package
 LIVE = ("starting", "running", "paused")
 OVER = ("finished", "stopped", "failed", "died")
+_LONG_TAIL = 5000  # events
 _BEGIN = 3.0  # seconds that `start` waits for a worker that is reading its text
 
 
@@ -71,34 +73,42 @@ class Run(Work):
 
     def status(self) -> str:
         """starting, running, paused; or finished, stopped, failed, died. Derived from the lock and the last events."""
-        alive = self.alive
+        alive = self.alive  # looked at before the journal, which its process finishes first
         last = self.last_events()
         if not alive:
             if last and isinstance(last[-1], End):
                 reason = last[-1].reason
                 return reason if reason in ("stopped", "failed") else "finished"
-            return "starting" if self.young and not last and not (self.dir / "worker.log").exists() else "died"
-        for event in reversed(last):
-            if isinstance(event, End):
-                break  # of the time before it was resumed
-            if isinstance(event, Control) and event.command in ("pause", "resume"):
-                return "paused" if event.command == "pause" else "running"
-            if isinstance(event, (Start, Step)):
-                return "running"
+            return "died"
+        if Lock.owner(self.dir / "lock") is None:
+            return "starting"  # its process has not taken over yet
+        for count in (len(last), _LONG_TAIL):  # somebody may have sent a paused run many commands
+            for event in reversed(last if count == len(last) else self.last_events(count)):
+                if isinstance(event, End):
+                    return "starting"  # that was before it was resumed
+                if isinstance(event, Control) and event.command in ("pause", "resume"):
+                    return "paused" if event.command == "pause" else "running"
+                if isinstance(event, (Start, Step)):
+                    return "running"
         return "starting"
 
     def last_events(self, count: int = 20) -> list[Event]:
-        """The last events, oldest first, without reading the whole journal."""
-        return self.tail(count)[0]
+        """The last events, oldest first, without reading the whole journal; none when it cannot be read, so that one
+        broken run hides no other."""
+        try:
+            return self.tail(count)[0]
+        except BabyError:
+            return []
 
     def tail(self, count: int) -> tuple[list[Event], int]:
         """The last events, and the journal offset to go on from: how to attach to a long run quickly."""
         lines, offset = journal.tail_with_offset(self.journal, count)
         return _parse(lines), offset
 
-    def events(self, offset: int = 0, limit: int | None = None) -> tuple[list[Event], int]:
-        """Events after a journal offset (about `limit` bytes of them at most), and the offset to go on from."""
-        lines, offset = journal.read(self.journal, offset, limit)
+    def events(self, offset: int = 0, limit: int | None = None, *, every: int = 1) -> tuple[list[Event], int]:
+        """Events after a journal offset (about `limit` bytes of them at most), and the offset to go on from. every: of
+        the steps only multiples of it, which is much quicker."""
+        lines, offset = journal.read(self.journal, offset, limit, every)
         return _parse(lines), offset
 
     def follow(self, offset: int = 0, *, poll: float = 0.1) -> Iterator[Event]:
@@ -128,19 +138,12 @@ class Run(Work):
         if not self.alive:
             raise RunError(f"{self.name} is not running (it {past(self.status())}); start another with babytui "
                            f"{self.verb}.")
-        line = orjson.dumps({"command": name, "value": value, "time": time.time()}) + b"\n"
         try:
-            descriptor = os.open(self.dir / "control.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                whole = os.write(descriptor, line) == len(line)  # one write: several faces never interleave
-            finally:
-                os.close(descriptor)
-            if not whole:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
+            journal.append(self.dir / "control.jsonl", {"command": name, "value": value, "time": time.time()})
+        except atomic.StoreError:
             owner = Lock.owner(self.dir / "lock")
             if name != "stop" or owner is None:
-                raise atomic.explain(error, self.dir / "control.jsonl") from error
+                raise
             os.kill(owner, signal.SIGTERM)  # a full disk must not keep anybody from stopping a run
 
     @property
@@ -159,36 +162,36 @@ class Run(Work):
         return status
 
     def resume(self) -> Run:
-        """Let a paused run go on, or continue a stopped, failed or dead one from its last checkpoint."""
+        """Let a paused run go on, or continue a stopped, failed or dead one: from its last checkpoint that is whole, or
+        from the beginning when there is none, to the same end. RunError when it is finished."""
         status = self.status()
         if status == "paused":
             self.command("resume")
         elif status == "finished":
             raise RunError(f"{self.name} is finished; there is nothing left to continue.")
         elif status in OVER:
-            if not list((self.dir / "checkpoints").glob("*.safetensors")):
-                raise RunError(f"{self.name} {past(status)} before its first checkpoint; start it again with babytui "
-                               f"{self.verb}.")
-            self._launch(resume=True)
+            if self.take_up("--resume"):
+                return self
+            if not self.dir.is_dir():
+                raise RunError(f"{self.name} is being deleted.")
         return self
 
-    def _launch(self, *, resume: bool = False) -> None:
-        """Start the worker and wait until it has begun: until its Start, or _BEGIN seconds with the lock for a long
-        text.
+    def _launch(self, lock: Lock, *words: str) -> None:
+        """Start the worker and wait until it has begun: until its Start, or _BEGIN seconds for a long text.
 
         RunError, with the worker's own sentence if it left one, when it ended before that.
         """
         control = self.dir / "control.jsonl"
-        seen = control.stat().st_size if control.exists() else 0
-        before = self.journal.stat().st_size if self.journal.exists() else 0
+        seen = journal.end(control)
+        before = journal.tail_with_offset(self.journal, 1)[1]  # a torn line after it will be cut off
+        if ranks.leading():  # the run is this process
+            ranks.take(self, lock, seen, before, "--resume" in words)
+            return
         printed = self.dir / "worker.log"
-        child = spawn(["worker", self.guid, "--workspace", str(self.workspace.root), "--control", str(seen),
-                       *(["--resume"] if resume else [])], printed)
-        end = None
-        while end is None or time.monotonic() < end:
+        child = spawn(["worker", *words, "--control", str(seen)], self, printed, lock)
+        end = time.monotonic() + _BEGIN
+        while time.monotonic() < end:
             over = child.poll() is not None  # looked at before the journal, which it finishes first
-            if end is None and self.alive:
-                end = time.monotonic() + _BEGIN
             found, _ = self.events(before)
             if any(isinstance(event, Start) for event in found):
                 return
@@ -226,7 +229,10 @@ def begin(workspace: Workspace, config: Config, vocab_size: int, plan: dict[str,
 
     guid: None or one that is taken makes a new one, with the same suffix. RunError, and then nothing is left of it.
     """
+    ranks.check(config, vocab_size, plan.get("adaptation"))
     need_room(workspace, config, vocab_size)
+    if not plan.get("base"):  # of which not everything may be trained
+        need_memory(config, vocab_size)
     workspace.ensure()
     plan = {"config": config.to_dict(), **plan}
     run = Run(workspace, guid or new_guid())
@@ -259,12 +265,32 @@ def need_room(workspace: Workspace, config: Config, vocab_size: int) -> None:
     from engine.estimate import estimate
 
     cost = estimate(config, vocab_size=vocab_size)
-    # a checkpoint holds weights and two moments; two are kept while a third is written
-    need = cost.model_file_bytes + 3 * 3 * cost.parameters * (8 if config.d_type == "fp64" else 4)
+    # a checkpoint holds weights and two moments; the last ones and the best are kept while another is written
+    number = 8 if config.d_type == "fp64" else 4
+    need = cost.model_file_bytes + 3 * (config.n_checkpoints + 2) * cost.parameters * number
     free = shutil.disk_usage(existing(workspace.root)).free
     if free < need:
         raise RunError(f"The disk of {workspace.root} has {free / 1e6:,.1f} MB free, but this model and its "
                        f"checkpoints need about {need / 1e6:,.1f} MB; free some space or use another --workspace.")
+
+
+def need_memory(config: Config, vocab_size: int, adaptation: Any = None) -> None:
+    """RunError when training would take more than twice the memory that the machine has: it would end in swapping, or
+    be killed without a word; or more than twice that of the GPU. adaptation: engine.adaptation.Adaptation of a
+    fine-tuning run."""
+    from engine import device
+    from engine.estimate import estimate, smaller
+
+    need = estimate(config, vocab_size=vocab_size, adaptation=adaptation).training_bytes
+    if config.c_device == "cpu":
+        there, what, advice = memory(), "this machine", "lower batch_size, n_ctx or n_emb"
+    elif gpu := device.memory(config.c_device_gpu_core):
+        there, what, advice = gpu[1], "the GPU", smaller(config, gpu[1], vocab_size, adaptation)
+    else:
+        return
+    if need > 2 * there:
+        raise RunError(f"Training needs about {need / 2**30:,.0f} GiB of memory, but {what} has {there / 2**30:,.0f} "
+                       f"GiB; {advice}.")
 
 
 def _parse(lines: list[dict[str, Any]]) -> list[Event]:

@@ -39,6 +39,32 @@ def visible(text: str, newlines: bool = True) -> str:
     ESC becomes ␛, U+202E becomes ⟨U+202E⟩. newlines: keep line feeds and tabs; otherwise they become ␊ and ␉, so that
     the result is one line. The result encodes to UTF-8 even when `text` holds lone surrogates.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return text.translate(_LINES if newlines else _ONE_LINE)
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal a line takes: two for wide characters, none for combining ones."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(character) for character in text)
+
+
+def cut(text: str, room: int) -> str:
+    """The text as one line of at most `room` columns; what does not fit ends in an ellipsis."""
+    text = visible(text, newlines=False)
+    if cells(text) <= room:
+        return text
+    used = 0
+    for index, character in enumerate(text):
+        used += _cells(character)
+        if used > room - 1:
+            return text[:index] + "…" if room > 0 else ""
+    return text
+
+
+def _cells(character: str) -> int:
+    if character in _KEEP or unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

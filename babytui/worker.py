@@ -2,36 +2,40 @@
 
 Takes the run's lock, trains, appends every event to the journal, carries out commands between two steps, saves
 checkpoints, and at the end writes the artifacts and then End. It outlives the terminal; SIGTERM and SIGINT stop it
-and keep the model.
+and keep the model. While the disk refuses it waits. Whenever it is killed, another one goes on to the same bytes.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from babytui import process, report, runs
+from babytui import outcome, process, runs, thinning
+from babytui.checkpoints import Checkpoints, State, extra_of, with_extra
 from engine import events
 from engine.config import Config, complete
 from engine.errors import BabyError, FormatError, RunError
-from store import checkpoint, journal
+from store import atomic, journal, plans
 from store.atomic import StoreError
 from store.workspace import Workspace
 
-CHECKPOINT_SECONDS = 60.0
-KEEP = 2  # checkpoints
+if TYPE_CHECKING:
+    from babytui.mpi import Mpi
+    from inputs.reading import Text
+
 FLUSH_SECONDS = 0.1
 IDLE_SECONDS = 0.05  # how often a paused run looks for a command
-RETRY_SECONDS = 2.0  # how often a run whose model cannot be written tries again
-COMPLETION_TOKENS = 300
-_EXTRA = "extra/"  # in a checkpoint: what a model file holds beside weights
-State = tuple[dict[str, Any], dict[str, Any]]  # of a checkpoint: arrays and plain data
+RETRY_SECONDS = 2.0  # how often a run that the disk refuses tries again
+KEPT_CHARACTERS = 1 << 26  # of a text that a run keeps a copy of
+LONG_JOURNAL = 1 << 24  # bytes, from which the journal of a finished run is thinned
+RESERVE = 1 << 16  # bytes kept on the disk, so that a run can say that it is full
 
 
 def main(argv: list[str]) -> int:
@@ -41,33 +45,50 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args(argv)
     run = runs.Run(Workspace(given.workspace), given.guid)
-    return process.hold(run, lambda: Worker(run, given.control, given.resume).run_to_end())
+
+    def work() -> int:
+        return Worker(run, given.control, given.resume).run_to_end()
+
+    try:
+        return process.hold(run, given.lock, work)
+    except BabyError as error:  # of its very folder: there is no journal to tell it in
+        print(error, file=sys.stderr)
+        return 1
 
 
 class Worker:
-    """One training process. `control`: journal offset of the first command that is meant for it."""
+    """One training process. `control`: journal offset of the first command that is meant for it. group: other processes
+    that take part; this is rank 0 of them."""
 
-    def __init__(self, run: runs.Run, control: int, resume: bool):
+    def __init__(self, run: runs.Run, control: int, resume: bool, group: Mpi | None = None):
         self.run = run
-        self.plan = run.plan
+        self.plan = plans.read(run.dir / plans.NAME, need=("config", "texts"))
         self.resume = resume
         self.journal = journal.Journal(run.journal)
+        self.checkpoints = Checkpoints(run.dir / "checkpoints", self.journal)
+        self.reserve, self.kept_text = run.dir / "reserve", run.dir / "text.txt"
         self.control = run.dir / "control.jsonl"
+        self.group = group
         self.offset = control
         self.step = 0
         self.paused = False
-        self.stopping = False
         self.stops = 0
+        self.trouble: Exception | None = None  # what the disk refused
+        self.again: deque[events.Control] = deque()  # learning rates that were set after the checkpoint
         self.trainer: Any = None
         self.model: Any = None
         self.tokenizer: Any = None
         self.digest = ""
-        self.last_flush = self.last_checkpoint = time.monotonic()
-        process.heed(self._stop)
+        self.last_flush = self.last_saved = time.monotonic()
+        self.saved_step = -1
+        self.rollbacks = 0
+        process.heed(self.stop)
 
-    def _stop(self, *_: object) -> None:
-        self.stopping = True
+    def stop(self, *_: object) -> None:
+        """Stop and keep the model; a signal handler."""
         self.stops += 1
+        if self.trainer is not None:
+            self.trainer.stop()
 
     def run_to_end(self) -> int:
         """Train; whatever goes wrong is an Alarm and an End in the journal, and its traceback in worker.log."""
@@ -78,6 +99,8 @@ class Worker:
             _log(traceback.format_exc())
             self._fail(self._sentence(error))
             return 1
+        finally:
+            self.checkpoints.wait()
 
     def _sentence(self, error: Exception) -> str:
         if isinstance(error, BabyError):
@@ -101,41 +124,118 @@ class Worker:
 
     def _train(self) -> None:
         from babytui import texts
-        from engine.estimate import cores
-        from engine.trainer import Trainer
 
-        config = Config.read(complete(self.plan.get("config") or {}), strict=False)
-        text = texts.read([Path(path) for path in self.plan["texts"]])
+        self.config = Config.read(complete(self.plan.get("config") or {}), strict=False)
+        self.checkpoints.keep = self.config.n_checkpoints
+        text = self._text()
         self.digest = texts.digest(text)
-        state = self._last_checkpoint() if self.resume else None
-        self._begin_with(config, text, state)
-        self.trainer = Trainer(self.model, self.tokenizer, self.tokenizer.encode(text), resume=state,
-                               prompt=self.plan.get("prompt", ""), dataset=self.plan.get("dataset", ""),
-                               time_budget=self.plan.get("time_budget"), cores=cores(config))
+        self._reserve()
+        self._prepare(text)
+        if self.stops and self.trainer.over != "stopped":
+            self.trainer.stop()
         try:
             end = self._steps()
         except Exception:
             if self.trainer.team.whole:  # what was trained so far is not lost with what went wrong
                 self._checkpoint("failed")
+                self.checkpoints.wait()
+                self._tell_checkpoints()
             raise
         self._finish(end)
+
+    def _text(self) -> Text:
+        """What the run learns: when it goes on, the copy that it has kept from its beginning, else the files that it
+        was started with, which may have gone or changed meanwhile."""
+        from babytui import texts
+
+        if self.resume and self.kept_text.is_file():
+            return texts.read([self.kept_text])
+        text = texts.read([Path(path) for path in self.plan["texts"]])
+        if text.characters <= KEPT_CHARACTERS:
+            try:
+                with atomic.replacing(self.kept_text) as file:
+                    file.writelines(part.encode("utf-8", "surrogatepass") for part in text)
+            except StoreError as error:  # then it needs the files
+                _log(error)
+        return text
+
+    def _prepare(self, text: Iterable[str]) -> None:
+        """Trainer, model and vocabulary: those of the last checkpoint that is whole and fits, else new ones."""
+        from engine.estimate import cores
+        from engine.trainer import Trainer
+
+        for state in self._states():
+            try:
+                self._begin_with(self.config, text, state)
+                self.trainer = Trainer(self.model, self.tokenizer, self.tokenizer.encode(text), resume=state,
+                                       prompt=self.plan.get("prompt", ""), dataset=self.plan.get("dataset", ""),
+                                       time_budget=self.plan.get("time_budget"), group=self.group,
+                                       cores=(self.group.cores if self.group else cores)(self.config),
+                                       last_good=self._last_good)
+            except FormatError as error:
+                if state is None:
+                    raise
+                self._alarm(f"{error} The one before it is used.")
+            else:
+                self.step, self.rollbacks = self.trainer.step, self.trainer.rollbacks
+                self.saved_step = self.step if state is not None else -1
+                return
+
+    def _states(self) -> Iterator[State | None]:
+        """What to begin with, the best first: the states of checkpoints, then None. RunError when the text is another.
+        """
+        if self.resume:
+            self.checkpoints.recall()
+            self.again = deque(self._rates())
+            for found in self.checkpoints.load():
+                if isinstance(found, BabyError):
+                    self._alarm(f"{found} The one before it is used.")
+                    continue
+                if found[1].get("text_sha256") != self.digest:
+                    raise RunError("The text has changed since this run was started; put the old one back, or start a "
+                                   "new run.")
+                yield found
+        yield None
+
+    def _rates(self) -> list[events.Control]:
+        """Every learning rate that a person has set, by step; a rollback has used up those before it."""
+        found: list[events.Control] = []
+        offset, before = 0, -1
+        while offset != before:
+            before = offset
+            told, offset = self.run.events(offset, 1 << 22)
+            for event in told:
+                if isinstance(event, events.Control) and event.command == "learning_rate":
+                    found.append(event)
+                elif isinstance(event, events.Alarm) and event.name == "rollback":
+                    found.clear()
+        return sorted(found, key=lambda event: event.step)
+
+    def _last_good(self, before: int | None) -> State | None:
+        """The newest checkpoint whose numbers were finite, one of before a step if it is given such."""
+        return next((found for found in self.checkpoints.load(before)
+                     if not isinstance(found, BabyError) and not found[1].get("bad")), None)
 
     def _begin_with(self, config: Config, text: Iterable[str], state: State | None) -> None:
         """The vocabulary and the model: new ones, those of the base, or empty ones for what a checkpoint holds."""
         from babytui import finetuning
-        from engine import registry
+        from engine import contents, registry
         from engine.adaptation import Adaptation
-        from engine.model import Model
+        from engine.model import Model, each_tensor
 
         kind = registry.tokenizer.get(config.c_tokenizer)
         if state is not None:
             self.tokenizer = kind(state[1]["vocab"])
-            self.model = Model(config, len(self.tokenizer.vocab), Adaptation.read(self.plan.get("adaptation", {})))
-            self.model.extra = {name: state[0].get(_EXTRA + name, value) for name, value in state[1].get("extra", [])}
+            adaptation, size = Adaptation.read(self.plan.get("adaptation", {})), len(self.tokenizer.vocab)
+            contents.check_state(each_tensor(config.validate(), size), state[0], "The checkpoint")
+            runs.need_memory(config, size, adaptation)
+            self.model = Model(config, size, adaptation)
+            self.model.extra = extra_of(state)
         elif self.plan.get("base"):
             self.model, self.tokenizer = finetuning.newborn(self.plan, config, text)
         else:
             self.tokenizer = kind.fit(text)
+            runs.need_memory(config, len(self.tokenizer.vocab))
             self.model = Model.create(config, len(self.tokenizer.vocab))
 
     def _steps(self) -> events.End:
@@ -144,24 +244,60 @@ class Worker:
             if isinstance(event, events.End):
                 return event
             self._write(event)
-            if isinstance(event, events.Start) and self.plan.get("base") and not self.resume:
-                self._checkpoint("start")  # from here on the base is not needed any more
+            if isinstance(event, events.Start):
+                if self.trainer.rollbacks > self.rollbacks:  # what came later is given up, and so is the old rate
+                    self.rollbacks = self.trainer.rollbacks
+                    self._checkpoint("rollback", newest=True)
+                elif self.saved_step < 0:  # from here on nothing but the text is needed, and there is a way back
+                    self._checkpoint("start")
+            elif isinstance(event, events.Evaluation):
+                self._keep_the_best(event)
             if isinstance(event, (events.Start, events.Step)):
                 self._between_steps()
         raise AssertionError("the last event is the end")
 
     def _between_steps(self) -> None:
-        """Commands, signals and the checkpoint policy."""
+        """Commands, signals, a disk that refuses, and the checkpoint policy."""
+        while self.again and self.again[0].step <= self.step:
+            if (rate := self.again.popleft().value) is not None:
+                self.trainer.set_learning_rate(rate)
         self._poll()
-        while self.paused and not self.stopping:
+        self._tell_checkpoints()
+        while (self.paused or self.trouble) and not self.stops:
+            if self.trouble:
+                self._wait_for_the_disk()
+                continue
             time.sleep(IDLE_SECONDS)
             self._poll()
-        if self.stopping:
-            self.trainer.stop()
-        elif time.monotonic() - self.last_checkpoint > CHECKPOINT_SECONDS:
+            self._tell_checkpoints()
+        if self.trainer.over:
+            self._checkpoint("end")  # before the last look at the model, so that a stopped run can go on as if it had
+        elif self._due(1):           # never been stopped
             self._checkpoint("policy")
 
+    def _due(self, share: float) -> bool:
+        """Whether the policy asks for a checkpoint, or would when only a share of its seconds had to pass.
+
+        One that is due by its step is of that very step, on a slow disk too, where it waits for the one before it.
+        """
+        seconds, steps = self.config.s_checkpoint_seconds, self.config.s_checkpoint_steps
+        if self.step == self.saved_step:
+            return False
+        return bool((steps and self.step - self.saved_step >= steps)
+                    or (seconds and not self.checkpoints.busy
+                        and time.monotonic() - self.last_saved >= share * seconds))
+
+    def _keep_the_best(self, event: events.Evaluation) -> None:
+        """A checkpoint at the very evaluation that is the best so far, unless one was made shortly before."""
+        best, loss = self.checkpoints.best, event.validation_loss
+        if not event.full and loss is not None and best is not None and loss < best and self._due(1 / 4):
+            self._checkpoint("best")
+
     def _poll(self) -> None:
+        if self.group is not None:
+            self.group.check()
+            if self.group.stopping and not self.stops:  # a launcher signals all ranks; once is enough
+                self.stop()
         try:
             size = os.stat(self.control).st_size
         except OSError:
@@ -182,7 +318,7 @@ class Worker:
                 return
             self.paused = name == "pause"
         elif name == "stop":
-            self._stop()
+            self.stop()
         elif name != "checkpoint":
             return
         self._write(events.Control(step=self.step, command=name, value=value if name == "learning_rate" else None))
@@ -198,106 +334,122 @@ class Worker:
                 self.last_flush = now
                 self.journal.flush()
         except StoreError as error:
+            self.trouble = error
             _log(error)
 
-    def _checkpoint(self, reason: str) -> None:
-        """Save parameters, moments, configuration, cursor, vocabulary and what else the model's file will hold. A
-        failure is an alarm, not the end."""
-        folder = self.run.dir / "checkpoints"
-        path = folder / f"step_{self.step:09}.safetensors"
-        self.last_checkpoint = time.monotonic()
+    def _checkpoint(self, reason: str, *, newest: bool = False) -> None:
+        """Save parameters, moments, configuration, cursor, vocabulary and what else the model's file will hold, beside
+        the training. A disk that refuses is trouble, anything else an alarm."""
+        if self.step == self.saved_step and not newest and (self.trainer.over or reason == "failed"):
+            return  # and what came after it is no state that one could go on from
         try:
-            folder.mkdir(exist_ok=True)
-            arrays, meta = self.trainer.state()
-            extra = self.model.extra
-            arrays |= {_EXTRA + name: value for name, value in extra.items() if hasattr(value, "dtype")}
-            meta = {**meta, "vocab": self.tokenizer.vocab, "text_sha256": self.digest,
-                    "extra": [[name, None if hasattr(value, "dtype") else value] for name, value in extra.items()]}
-            checkpoint.write(path, arrays, meta)
-            for old in sorted(folder.glob("step_*.safetensors"))[:-KEEP]:
-                old.unlink()
-        except (OSError, BabyError) as error:
-            self._alarm(f"The checkpoint was not saved: {error}")
+            self.journal.flush()
+        except StoreError as error:
+            self.trouble = error
             return
-        self._write(events.Checkpoint(step=self.step, path=f"checkpoints/{path.name}", reason=reason))
+        arrays, meta = with_extra(self.trainer.state(), self.model.extra)
+        meta |= {"vocab": self.tokenizer.vocab, "text_sha256": self.digest}
+        self.checkpoints.save((arrays, meta), reason, newest=newest)
+        self.last_saved, self.saved_step = time.monotonic(), self.step
+
+    def _tell_checkpoints(self) -> None:
+        """Write to the journal which checkpoints there are now."""
+        for saved in self.checkpoints.told():
+            if saved.error is None:
+                self._write(events.Checkpoint(step=saved.step, path=f"checkpoints/{saved.path.name}",
+                                              reason=saved.reason))
+            elif isinstance(saved.error, StoreError):
+                self.trouble = saved.error
+            else:
+                self._alarm(f"The checkpoint was not saved: {saved.error}")
 
     def _alarm(self, message: str, name: str = "checkpoint") -> None:
         self._write(events.Alarm(step=self.step, name=name, message=message))
 
-    def _last_checkpoint(self) -> State:
-        """The newest checkpoint that is whole. RunError when there is none or the text is another."""
-        for path in sorted((self.run.dir / "checkpoints").glob("step_*.safetensors"), reverse=True):
-            try:
-                arrays, meta = checkpoint.read(path)
-            except FormatError as error:
-                self._alarm(f"{error} The one before it is used.")
-                continue
-            if meta.get("text_sha256") != self.digest:
-                raise RunError("The text has changed since this run was started; put the old one back, or start a new "
-                               "run.")
-            return arrays, meta
-        raise RunError(f"There is no checkpoint to continue from; start the run again with babytui {self.run.verb}.")
-
     def _finish(self, end: events.End) -> None:
         """Keep everything: the last checkpoint, the artifacts, settings/last.json; then End."""
-        self._checkpoint("end")
-        completion = self._completion()
+        completion = outcome.completion(self.run, self.plan, self.model, self.tokenizer)
         self._insist(lambda: self._save(end, completion))
+        self.checkpoints.retry()
+        self._tell_checkpoints()
         self._write(end)
         self._insist(lambda: self.journal.flush(sync=True))
         self.journal.close()
+        needless = [self.reserve]
+        if end.reason in ("finished", "time"):  # it will not go on
+            self.checkpoints.thin()
+            if self.run.journal.stat().st_size > LONG_JOURNAL:
+                with suppress(BabyError):
+                    thinning.thin(self.run)
+            needless.append(self.kept_text)
+        for path in needless:
+            with suppress(OSError):
+                path.unlink()
 
-    def _save(self, end: events.End, completion: dict[str, Any]) -> None:
-        from store import artifacts
+    # A disk that refuses ----------------------------------------------------------------------------------------------
 
-        ws, guid, config = self.run.workspace, self.run.guid, self.model.config
-        self.journal.flush()  # the report is made from it
-        about = {}
-        if self.plan.get("base"):
-            from babytui import finetuning
+    def _wait_for_the_disk(self) -> None:
+        """Wait until the journal and a checkpoint can be written again, or somebody stops the run."""
+        def write() -> None:
+            self.trouble = None
+            self.journal.flush()
+            self.checkpoints.retry()
+            self._tell_checkpoints()
+            if self.trouble is not None:
+                raise self.trouble
+            self._reserve()
 
-            about = {"babytui_base": finetuning.record(self.plan, self.model)}
-            finetuning.save_adapter(ws, guid, self.plan, self.model, self.tokenizer)
-        artifacts.save_config(ws, guid, {**config.to_dict(), **about, "babytui_name": self.plan.get("name", "")},
-                              runtime(config, self.model.n_parameters))
-        artifacts.save_tokenizer(ws, guid, config.c_tokenizer, self.tokenizer.vocab)
-        artifacts.save_model(ws, guid, self.model.export())
-        artifacts.save_report(ws, guid, {**report.build(self.run, end), **about})
-        artifacts.save_completion(ws, guid, completion)
-        ws.save_last(guid, prompt=self.plan.get("prompt") or None)
+        trouble, self.trouble = self.trouble, None
+        self._insist(write, trouble, enough=0)
 
-    def _insist(self, save: Callable[[], None]) -> None:
-        """Carry out `save`; as long as the disk refuses, say so, wait and try again. A second stop gives up."""
+    def _insist(self, write: Callable[[], None], trouble: Exception | None = None, enough: int = 1) -> None:
+        """Carry out `write`; as long as the disk refuses, say so, wait and try again. StoreError when more than
+        `enough` stops were asked for.
+
+        trouble: what it refused before; then it is told at once.
+        """
         told = False
         while True:
             try:
-                save()
+                if trouble is not None:
+                    raise trouble
+                write()
                 break
             except StoreError as error:
-                if self.stops > 1:
-                    raise
+                trouble = None
+                if self.run.dir.parent.is_dir() and not self.run.dir.is_dir():  # a lost disk takes both
+                    raise RunError(f"The folder of this run is gone: {self.run.dir}.") from None
+                if self.stops > enough and told:
+                    if enough:
+                        raise
+                    break  # the run ends, and insists on its model
                 if not told:
                     told = True
-                    self._alarm(f"{error} The run waits and tries again every {RETRY_SECONDS:g} s; stop it twice "
-                                "to give its model up.", "disk")
+                    with suppress(OSError):
+                        self.reserve.unlink()  # the room for these two lines
+                    again = ("stop it twice to give its model up" if enough else
+                             "it goes on where it is as soon as it can")
+                    self._alarm(f"{error} The run waits and tries again every {RETRY_SECONDS:g} s; {again}.", "disk")
                     self._write(events.Control(step=self.step, command="pause"))
             end = time.monotonic() + RETRY_SECONDS
-            while time.monotonic() < end and self.stops < 2:
+            while time.monotonic() < end and self.stops <= enough:
                 time.sleep(IDLE_SECONDS)
                 self._poll()
-        if told:
+        self.trouble = None
+        if told and not self.paused:
             self._write(events.Control(step=self.step, command="resume"))
 
-    def _completion(self) -> dict[str, Any]:
-        """What the finished model says, in the completion file's keys."""
-        from babytui.library import Baby
+    def _reserve(self) -> None:
+        """Take the room on the disk that is given up when it is full."""
+        with suppress(OSError, StoreError):
+            if not self.reserve.exists():
+                atomic.write_bytes(self.reserve, os.urandom(RESERVE))  # zeros may take no room
 
-        baby = Baby(self.model, self.tokenizer, guid=self.run.guid)
-        generation = baby.generate(self.plan.get("prompt") or "", COMPLETION_TOKENS, temperature=0.8,
-                                   seed=self.model.config.n_seed)
-        for _ in generation:
-            pass
-        return generation.completion()
+    def _save(self, end: events.End, completion: dict[str, Any]) -> None:
+        self.journal.flush(sync=True)  # the report is made from it
+        for save in outcome.savers(self.run, self.plan, self.model, self.tokenizer, end, completion).values():
+            save()
+        self.run.workspace.save_last(self.run.guid, prompt=self.plan.get("prompt") or None)
 
 
 def _log(what: object) -> None:
@@ -306,16 +458,3 @@ def _log(what: object) -> None:
         print(what, file=sys.stderr, flush=True)
     except OSError:
         pass
-
-
-def runtime(config: Config, parameters: int) -> dict[str, Any]:
-    """The `runtime` object of a saved configuration: what it was trained on."""
-    import numpy as np
-
-    from engine.estimate import cores
-
-    cpu = config.c_device == "cpu"
-    return {"model_version": "v0.1.0", "model_params": parameters, "model_size": 4 * parameters,
-            "device_name": platform.processor() or platform.machine() if cpu else "gpu",
-            "device_cores": str(cores(config)) if cpu else "all", "library_version": f"numpy {np.__version__}",
-            "library_driver": "default" if cpu else "cuda"}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from babytui import settings
 from store.workspace import Workspace
 
 HELP = ("the folder of models and runs; 'same' = the current folder. Without it: $BABYTUI_WORKSPACE, else the current "
-        "folder if it holds settings/ or models/, else ~/babytui")
+        "folder if it holds settings/ or models/, else the setting workspace, else ~/babytui")
 BOX = Path(__file__).parent / "box"
 
 
@@ -25,7 +26,8 @@ def folder(given: str | os.PathLike[str] | None = None) -> Path:
     here = Path.cwd()
     if (here / "settings").is_dir() or (here / "models").is_dir():
         return here
-    return Path.home() / "babytui"
+    chosen = settings.get("workspace")
+    return Path(chosen).expanduser().absolute() if chosen else Path.home() / "babytui"
 
 
 def existing(place: Path) -> Path:

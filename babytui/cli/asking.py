@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from babytui.cli.output import Output
 from engine.errors import UsageError
 from store.trash import Deleted
+
+_answer: ContextVar[Callable[[str], bool] | None] = ContextVar("answer", default=None)
+
+
+@contextmanager
+def answered_by(answer: Callable[[str], bool]) -> Iterator[None]:
+    """Questions with yes and no of this thread are put to `answer` instead of the terminal."""
+    token = _answer.set(answer)
+    try:
+        yield
+    finally:
+        _answer.reset(token)
 
 
 def _somebody() -> bool:
@@ -34,15 +48,22 @@ def stop_or_leave(question: str, owner: bool, make_room: Callable[[], None]) -> 
             return answer.strip().lower()[0]
 
 
-def may_delete(what: str, out: Output) -> bool:
-    """Whether `what` may be moved to the trash; says so if not. UsageError where nobody can be asked."""
-    if not _somebody():
-        raise UsageError("Nothing was deleted: add --yes, because nobody can be asked here.")
-    print(f"Move {what} to the trash? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+def agreed(question: str, out: Output, otherwise: str = "Nothing was deleted") -> bool:
+    """Whether whoever sits here says yes; says `otherwise` if not. UsageError where nobody can be asked."""
+    answer = _answer.get()
+    if answer is None:
+        if not _somebody():
+            raise UsageError(f"{otherwise}: add --yes, because nobody can be asked here.")
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if answer(question) if answer else sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
-    out.say("Nothing was deleted.")
+    out.say(f"{otherwise}.")
     return False
+
+
+def may_delete(what: str, out: Output) -> bool:
+    """Whether `what` may be moved to the trash, see `agreed`."""
+    return agreed(f"Move {what} to the trash?", out)
 
 
 def trashed(gone: Iterable[Deleted]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from babytui.cli.output import Output, columns, date, seconds, size
 from babytui.cli.output import table as aligned
 from babytui.cli.settings import config_of
 from babytui.process import past
+from babytui.visible import cut
 from engine.errors import BabyError, RunError, UsageError
 from store import atomic
 from store.names import short
@@ -254,8 +255,9 @@ def list_bakeoffs(arguments: Any) -> int:
         rows = [("GUID", "NAME", "STATUS", "DONE", "BUDGET", "TEXT", "STARTED")]
         for facts in found:
             ((kind, number),) = facts["budget"].items()
-            rows.append((facts["guid"][:8], facts["name"], facts["status"], f"{facts['done']}/{facts['architectures']}",
-                         str(bakeoff.Budget(kind, number)), facts["dataset"][:20], date(facts["created"])))
+            rows.append((facts["guid"][:8], cut(facts["name"], 30), facts["status"],
+                         f"{facts['done']}/{facts['architectures']}", str(bakeoff.Budget(kind, number)),
+                         cut(facts["dataset"], 20), date(facts["created"])))
         for line in aligned(rows, right=(3,)):
             out.print(line)
     return 0
@@ -280,18 +282,27 @@ def stop(arguments: Any) -> int:
 def delete(arguments: Any) -> int:
     """Move a bake-off and its models to the trash, after saying what will go."""
     out, found = arguments.out, _find(arguments)
-    if found.alive:
-        raise RunError(f"{found.name} is at work; end it with `babytui bakeoff stop {found.short}`, then delete it.")
+    live = found.alive
+    if live and not arguments.stop:
+        raise RunError(f"{found.name} is at work; end it with `babytui bakeoff stop {found.short}`, or delete it with "
+                       "--stop.")
     models, name = found.models(), found.name
     if not arguments.yes:
-        out.warn(f"{name} ({found.short}) with {len(models)} models, {size(sum(model.bytes for model in models))}:")
+        first = ", is at work and will be stopped" if live else ""
+        total = size(sum(model.bytes for model in models))
+        out.warn(f"{name} ({found.short}) with {len(models)} models, {total}{first}:")
         for model in models:
             out.warn(f"  {short(model.guid)}  {model.name}")
         if not may_delete(f"the bake-off and these {len(models)} models", out):
             return 0
+    if live:
+        from babytui import removal
+
+        out.say(f"Stopping {name}…")
+        removal.halt(found)
     gone = found.delete()
     if arguments.json:
-        out.data(trashed(gone))
-    out.say(f"{name} and {len(gone) - 1} models are in the trash, {found.workspace.trash}; move their files back to "
-            "have them again.")
+        out.data(trashed([gone]))
+    out.say(f"{name} with {len(models)} models is in the trash, {gone.trash}; `babytui trash restore {found.short}` "
+            "brings it back.")
     return 0

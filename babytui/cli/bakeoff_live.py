@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from babytui import bakeoff_table as table
 from babytui.bakeoff_progress import DONE, FAILED, Progress, Row, ordered
 from babytui.cli.output import Output, count, loss, seconds
-from babytui.visible import visible
+from babytui.streams import Code, send
+from babytui.visible import cells, cut
 
 Line = tuple[str, str]  # text and colour code
 
@@ -35,41 +36,38 @@ class LiveTable:
     def draw(self, lines: Sequence[Line]) -> None:
         """Show these lines, as many and as much of them as fit."""
         size = self.size
-        lines = [(text[: max(1, size.columns - 1)], colour) for text, colour in lines[: max(1, size.lines - 1)]]
+        lines = [(cut(text, max(1, size.columns - 1)), colour) for text, colour in lines[: max(1, size.lines - 1)]]
         if size != self._size or len(lines) != len(self._drawn):
             self.clear()
-            written = "".join(self._paint(line) + "\n" for line in lines)
+            written = [piece for line in lines for piece in (*self._paint(line), Code("\n"))]
         else:
-            written = ""
+            written = []
             for n, (old, new) in enumerate(zip(self._drawn, lines, strict=True)):
                 if old != new:
                     up = len(lines) - n
-                    written += f"\x1b[{up}A\r{self._paint(new)}\x1b[K\x1b[{up}B\r"
+                    written += [Code(f"\x1b[{up}A\r"), *self._paint(new), Code(f"\x1b[K\x1b[{up}B\r")]
         self._drawn, self._size = list(lines), size
         if written:
-            sys.stderr.write(written)
-            sys.stderr.flush()
+            send(sys.stderr, *written)
 
     def clear(self) -> None:
         """Take the lines away; the next thing that is printed stands where they stood."""
         if self._drawn:
             width = max(1, self.size.columns)  # in a window that was made narrower they take more lines
-            height = sum(max(1, -(-len(text) // width)) for text, _ in self._drawn)
-            sys.stderr.write(f"\x1b[{height}A\r\x1b[J")
-            sys.stderr.flush()
+            height = sum(max(1, -(-cells(text) // width)) for text, _ in self._drawn)
+            send(sys.stderr, Code(f"\x1b[{height}A\r\x1b[J"))
             self._drawn = []
 
-    def _paint(self, line: Line) -> str:
+    def _paint(self, line: Line) -> list[str]:
         text, colour = line
-        return f"\x1b[{colour}m{text}\x1b[0m" if colour and self.out.color else text
+        return self.out.painted(colour, text)
 
 
 def screen(progress: Progress, by: str, width: int, height: int) -> list[Line]:
     """What a window of this size shows of a bake-off: where it stands, the table, and what is being done."""
     shown, gaps = window(ordered(progress.rows.values(), by), max(3, height - 4))
     table_lines = table.lines([row.values for row in shown], width - 1, [row.text for row in shown])
-    body: list[Line] = [(visible(line, newlines=False), _colour(row))
-                        for line, row in zip(table_lines[1:], shown, strict=True)]
+    body: list[Line] = [(line, _colour(row)) for line, row in zip(table_lines[1:], shown, strict=True)]
     for at, text in reversed(gaps):
         body.insert(at, (text, "2"))
     return [(heading(progress), "1"), (table_lines[0], "2"), *body, (activity(progress, width), "36")]

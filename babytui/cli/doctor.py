@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import shutil
@@ -14,25 +15,93 @@ from babytui import __version__, blas, workspace_choice
 from babytui.cli.output import Output, size
 from engine import processor
 from engine.errors import BabyError
+from store.repair import Finding as FileFinding
 
 OK, NOTE, BAD = "ok", "note", "bad"
 Finding = tuple[str, str, str]  # what, how it stands, in words
+MOST = 8  # lines for findings that are alike
+_MARKS = {OK: "✓", NOTE: "·", BAD: "✗"}
 
 
 def run(arguments: Any) -> int:
-    """Check this machine and the workspace: 0 when babytui can work here, else 1."""
+    """Check this machine and the workspace: 0 when babytui can work here and what was to be repaired is, else 1."""
     out: Output = arguments.out
     root = workspace_choice.folder(arguments.workspace)
     checks: list[Callable[[], list[Finding]]] = [_versions, _numpy, _machine, _gpu, _terminal, lambda: _workspace(root),
                                                  _shipped]
     found = [finding for check in checks for finding in check()]
-    if arguments.json:
-        out.data([{"check": what, "state": state, "value": text} for what, state, text in found])
-    else:
-        marks = {OK: "✓", NOTE: "·", BAD: "✗"}
+    files = _files(root, arguments.deep)
+    if not arguments.json:
         for what, state, text in found:
-            out.print(f"{marks[state]} {what:<14} {text}")
-    return 1 if any(state == BAD for _, state, _ in found) else 0
+            out.print(f"{_MARKS[state]} {what:<14} {text}")
+        _tell(files, out)
+    can = [one for one in files if one.remedy]
+    done: list[tuple[FileFinding, str]] = []
+    if arguments.repair and can:
+        done = _repair(root, can, arguments.yes, out)
+    elif can:
+        out.say(f"`babytui doctor --repair` mends {'this' if len(can) == 1 else f'{len(can)} of these'}.")
+    elif arguments.repair:
+        out.say("There is nothing to repair.")
+    if arguments.json:
+        results = {id(one): not why for one, why in done}
+        out.data([{"check": what, "state": state, "value": text} for what, state, text in found] + [
+            {"check": one.kind, "state": NOTE, "value": one.text, "path": str(one.path), "remedy": one.remedy,
+             "repaired": results.get(id(one), False)} for one in files])
+    return 1 if any(state == BAD for _, state, _ in found) or any(why for _, why in done) else 0
+
+
+def _files(root: Path, deep: bool) -> list[FileFinding]:
+    """What is not as it should be in the workspace."""
+    if not root.is_dir():
+        return []
+    from babytui import rebuild
+    from store import examine
+    from store.workspace import Workspace
+
+    try:
+        workspace = Workspace(root)
+        shipped = [entry.guid for entry in Workspace(workspace_choice.BOX).entries()]
+        return examine.examine(workspace.root, deep=deep, known=shipped,
+                               anew=lambda guid: rebuild.possible(workspace, guid))
+    except BabyError:
+        return []  # told by _workspace
+
+
+def _tell(files: list[FileFinding], out: Output) -> None:
+    """A line for each, but of many alike only the first."""
+    for kind, group in itertools.groupby(files, lambda one: one.kind):
+        alike = list(group)
+        for one in alike[:MOST]:
+            out.print(f"{_MARKS[NOTE]} {kind:<14} {one.text}")
+        if len(alike) > MOST:
+            out.print(f"{_MARKS[NOTE]} {kind:<14} … and {len(alike) - MOST:,} more; --json tells all of them.")
+
+
+def _repair(root: Path, can: list[FileFinding], yes: bool, out: Output) -> list[tuple[FileFinding, str]]:
+    """Mend these, after saying how. What was done, with the reason of what was not."""
+    from babytui.cli.asking import agreed
+    from store import repair
+    from store.workspace import Workspace
+
+    if not yes:
+        for remedy in dict.fromkeys(one.remedy for one in can):
+            out.warn(f"{remedy}:")
+            for one in can:
+                if one.remedy == remedy:
+                    out.warn(f"  {one.path}")
+        if not agreed(f"Do {'this' if len(can) == 1 else f'these {len(can)} things'}?", out, "Nothing was repaired"):
+            return []
+    done = repair.mend(Workspace(root).root, can)
+    mended = [one for one, why in done if not why]
+    for one, why in done:
+        if why:
+            out.warn(f"babytui: {one.path}: {why}")
+    if mended:
+        back = "; `babytui trash restore last` brings back what moved to the trash" if any(
+            one.aside for one in mended) else ""
+        out.say(f"{len(mended)} repaired{back}.")
+    return done
 
 
 def _versions() -> list[Finding]:
@@ -82,19 +151,26 @@ def _memory() -> tuple[float, float] | None:
 
 
 def _gpu() -> list[Finding]:
-    has_gpu = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    from engine import device
+
+    driver, packages = device.driver(), device.packages()
+    if driver is None and not packages:
+        return [("GPU", NOTE, "none; the CPU does everything")]
+    found: list[Finding] = []
+    if driver is not None:
+        found.append(("driver", OK, f"NVIDIA {driver.version or '(version unknown)'}, runs CUDA up to "
+                      f"{driver.cuda[0]}.{driver.cuda[1]}"))
+    for number, gpu in enumerate(driver.gpus if driver else ()):
+        memory = f"{size(gpu.memory)} of memory" + ("" if gpu.free is None else f", {size(gpu.free)} free")
+        found.append((f"GPU {number}", OK, f"{gpu.name}, compute capability {gpu.capability}, {memory}"))
+    names = ", ".join(f"{package.name} {package.version}" for package in packages)
+    if problem := device.advice(driver, packages):
+        return [*found, ("CuPy", NOTE, (f"{names}: " if names else "") + problem)]
     try:
-        import cupy
-    except ImportError:
-        advice = "; pip install 'babytui[gpu]' (CUDA 12) or 'babytui[gpu13]' (CUDA 13) uses it" if has_gpu else ""
-        return [("GPU", NOTE, f"{'there is an NVIDIA GPU, but CuPy is not installed' if has_gpu else 'none'}{advice}; "
-                 "the CPU does everything")]
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-        name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-        return [("GPU", OK, f"{count} × {name}, CuPy {cupy.__version__}; use it with --set c_device=gpu")]
-    except Exception as error:  # CuPy has many ways to find a driver unusable
-        return [("GPU", NOTE, f"CuPy {cupy.__version__} is installed but finds no GPU ({str(error).splitlines()[0]})")]
+        runtime = device.connect(0).cuda.runtime.runtimeGetVersion()
+    except BabyError as error:
+        return [*found, ("CuPy", NOTE, f"{names}: {error}")]
+    return [*found, ("CuPy", OK, f"{names}, CUDA {runtime // 1000}.{runtime % 1000 // 10}; --set c_device=gpu uses it")]
 
 
 def _terminal() -> list[Finding]:
@@ -124,6 +200,7 @@ def _workspace(root: Path) -> list[Finding]:
         found.append(("disk", NOTE, f"cannot be asked ({error.strerror})"))
     if root.exists():
         from babytui import runs
+        from store import trash
         from store.workspace import Workspace
 
         try:
@@ -131,7 +208,9 @@ def _workspace(root: Path) -> list[Finding]:
             entries = workspace.entries()
             live = sum(run.alive for run in runs.all_runs(workspace))
             found.append(("models", OK, f"{sum(entry.has_model for entry in entries)} models, {live} live runs"))
-            found += [("file", NOTE, problem) for entry in entries for problem in entry.problems]
+            if deleted := trash.items(workspace.root):
+                found.append(("trash", OK, f"{len(deleted)} deleted, {size(sum(item.bytes for item in deleted))}; "
+                              "`babytui trash` lists it, `babytui trash empty` frees the room"))
         except BabyError as error:
             found.append(("models", BAD, str(error)))
     return found

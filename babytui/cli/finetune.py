@@ -7,13 +7,14 @@ from typing import Any
 from babytui import finetuning, workspace_choice
 from babytui.cli.output import Output, size
 from babytui.cli.settings import assignments
-from babytui.cli.train import watch
+from babytui.cli.train import stays, watch
 from engine.errors import UsageError
 
 
 def run(arguments: Any) -> int:
     """Say what will be trained and what it costs, start the run and watch it, or leave it at once with --detach."""
     out: Output = arguments.out
+    stays(arguments)
     workspace = workspace_choice.choose(arguments.workspace)
     if not arguments.input:
         raise UsageError("Say what it should learn with --input TEXT; `babytui inputs list` shows what there is.")

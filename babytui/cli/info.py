@@ -62,7 +62,7 @@ def facts(entry: Any) -> dict[str, Any]:
     return {"guid": entry.guid, "name": entry.name, "parameters": entry.parameters,
             "validation_loss": entry.validation_loss, "train_loss": entry.train_loss, "tokens": entry.tokens,
             "dataset": entry.dataset, "created": entry.created, "bytes": entry.bytes, "has_model": entry.has_model,
-            "config": entry.config, "base": entry.base or None}
+            "config": entry.config, "base": entry.base or None, "note": entry.note or None}
 
 
 def age(config: dict[str, Any]) -> str:
@@ -95,6 +95,7 @@ def _lines(entry: Any, shown: dict[str, Any], out: Output) -> list[str]:
         ("validation loss", loss(entry.validation_loss)), ("training loss", loss(entry.train_loss)),
         ("tokens seen", count(entry.tokens)), ("steps", count(report.get("babytui_steps"))),
         ("time", seconds(report.get("total_time"))), ("created", date(entry.created)),
+        ("note", entry.note.replace("\n", " ")),
     ]
     rows[3:3] = told(entry)
     lines += [f"  {name:<16} {value}" for name, value in rows if value]

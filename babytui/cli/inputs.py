@@ -54,6 +54,6 @@ def _said(added: texts.Added, arguments: Any) -> int:
     if arguments.json:
         out.data({"name": added.path.stem, "path": str(added.path), "bytes": added.path.stat().st_size})
     else:
-        out.print(str(added.path))
+        out.value(str(added.path))
     out.say(f"`babytui train --input {added.path.stem}` learns it.")
     return 0

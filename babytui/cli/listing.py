@@ -7,6 +7,7 @@ from typing import Any
 from babytui import runs, workspace_choice
 from babytui.cli.info import facts
 from babytui.cli.output import Output, columns, count, date, loss, size, table
+from babytui.visible import cut
 from store.names import short
 
 
@@ -29,14 +30,14 @@ def run(arguments: Any) -> int:
     for entry in entries:
         state = status.get(entry.guid, "")
         config = entry.config
-        rows.append((short(entry.guid), entry.name[:20],
+        rows.append((short(entry.guid), cut(entry.name, 20),
                      f"{config.get('c_attention', '?')}+{config.get('c_network', '?')}", count(entry.parameters),
-                     loss(entry.validation_loss), count(entry.tokens), (entry.dataset or "–")[:14], date(entry.created),
-                     size(entry.bytes), state if state not in ("finished", "") else ""))
+                     loss(entry.validation_loss), count(entry.tokens), cut(entry.dataset or "–", 14),
+                     date(entry.created), size(entry.bytes), state if state not in ("finished", "") else ""))
     lines = table(rows, right=(3, 4, 5, 8))
     if sys.stdout.isatty():
         width = columns(sys.stdout)
-        lines = [line[:width] for line in lines]
+        lines = [cut(line, width) for line in lines]
     for line in lines:
         out.print(line)
     for entry in entries:

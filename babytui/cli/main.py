@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Callable
 
+from babytui import settings
 from babytui.cli import parser
 from babytui.cli.output import Output
+from babytui.launchers import VERBS, launched
+from babytui.visible import visible
 from engine.errors import BabyError
 
 ALTERNATIVES = ("The playground needs a terminal, and this is not one; use for instance `babytui train`, "
@@ -15,8 +20,13 @@ ALTERNATIVES = ("The playground needs a terminal, and this is not one; use for i
 
 def main(argv: list[str]) -> int:
     """Run one command and return its exit code. Never raises for a user's mistake."""
+    return attempt(lambda: _run(argv))
+
+
+def attempt(do: Callable[[], int]) -> int:
+    """The exit code of `do`; an error is told in a sentence on standard error, and makes its own."""
     try:
-        code = _run(argv)
+        code = do()
         sys.stdout.flush()
         return code
     except BabyError as error:
@@ -32,11 +42,16 @@ def main(argv: list[str]) -> int:
         where = f" ({error.filename})" if error.filename else ""
         _say(f"{error.strerror or error}{where}.")
         return 1
+    except Exception as error:
+        import traceback
+
+        # not left to the interpreter, which may write colours, and the error's own text as it is
+        sys.stderr.write(traceback.format_exc())
+        _say(f"Something that should not happen did ({type(error).__name__}: {error}); the lines above say where.")
+        return 1
 
 
 def _say(sentence: str) -> None:
-    from babytui.visible import visible
-
     try:
         print(f"babytui: {visible(sentence, newlines=False)}", file=sys.stderr)
     except OSError:
@@ -53,8 +68,21 @@ def _run(argv: list[str]) -> int:
         return int(leave.code or 0)
     if arguments.action is None:
         return playground(arguments)
+    return perform(arguments)
+
+
+def perform(arguments: argparse.Namespace) -> int:
+    """Run a parsed action; its output goes to what standard output and standard error are now."""
+    if not arguments.quiet:
+        for problem in settings.current().problems:
+            _say(problem)
     arguments.out = Output(json=arguments.json, quiet=arguments.quiet, color=False if arguments.no_color else None)
-    return arguments.action.function()(arguments)
+    function: Callable[[argparse.Namespace], int] = arguments.action.function()
+    if arguments.action.name in VERBS and launched():
+        from babytui import ranks
+
+        return ranks.perform(lambda: function(arguments))
+    return function(arguments)
 
 
 def playground(arguments: object) -> int:
@@ -67,5 +95,7 @@ def playground(arguments: object) -> int:
 
     workspace = workspace_choice.choose(getattr(arguments, "workspace", None))
     if getattr(arguments, "no_color", False):
-        os.environ["NO_COLOR"] = "1"
-    return int(app.main(workspace, mouse=not getattr(arguments, "no_mouse", False)) or 0)
+        settings.give("theme", "mono")
+    if getattr(arguments, "no_mouse", False):
+        settings.give("mouse", False)
+    return int(app.main(workspace, mouse=settings.get("mouse")) or 0)

@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from babytui.streams import Code, behind, send
 from babytui.units import amount
-from babytui.visible import visible
+from babytui.visible import cells, cut, visible
 
 
 def colored(stream: TextIO) -> bool:
@@ -30,11 +31,29 @@ class Output:
         """One JSON object or list to standard output; on a terminal in ASCII, so that nothing in it is live."""
         import json
 
-        print(json.dumps(value, ensure_ascii=sys.stdout.isatty(), default=str, allow_nan=False), flush=True)
+        terminal = sys.stdout.isatty()
+        text = json.dumps(value, ensure_ascii=terminal, default=str, allow_nan=False)
+        print(text.replace("\x7f", "\\u007f") if terminal else text, flush=True)
 
     def print(self, text: str = "") -> None:
-        """A line of data to standard output, safe to show."""
-        print(visible(text) if sys.stdout.isatty() else text, flush=True)
+        """A line of data to standard output, safe to show, wherever it goes."""
+        print(visible(text, newlines=False), flush=True)
+
+    def value(self, text: str) -> None:
+        """One value that a program may read, such as a path: marks on a terminal, exact in a pipe or a file."""
+        if sys.stdout.isatty():
+            self.print(text)
+        else:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(os.fsencode(text) + b"\n")  # a file's name need not be text
+            sys.stdout.buffer.flush()
+
+    def write(self, text: str, *, raw: bool = False) -> None:
+        """A piece of text that somebody wrote to standard output: marks on a terminal unless it is wanted `raw`, exact
+        in a pipe or a file."""
+        exact = raw or not sys.stdout.isatty()
+        (behind(sys.stdout) if exact else sys.stdout).write(text if exact else visible(text))
+        sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """A line of narration, unless it is quiet."""
@@ -44,15 +63,16 @@ class Output:
     def warn(self, text: str) -> None:
         """A line on standard error even when it is quiet."""
         self.clear()
-        print(visible(text), file=sys.stderr, flush=True)
+        print(visible(text, newlines=False), file=sys.stderr, flush=True)
 
     def alarm(self, text: str) -> None:
         """A warning in its colour."""
         self.clear()
-        print(self._paint("33", "! " + visible(text)), file=sys.stderr, flush=True)
+        send(sys.stderr, *self.painted("33", "! " + visible(text, newlines=False)), Code("\n"))
 
-    def _paint(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+    def painted(self, code: str, text: str) -> list[str]:
+        """The pieces, for `send`, of a text in a colour."""
+        return [Code(f"\x1b[{code}m"), text, Code("\x1b[0m")] if self.color and code and text else [text]
 
     @property
     def live(self) -> bool:
@@ -63,22 +83,19 @@ class Output:
         """Redraw the live line: a bar in its colour, then text, at most the terminal's width."""
         if self.live:
             room = max(0, columns(sys.stderr) - 1 - len(bar))
-            sys.stderr.write("\r" + self._paint("36", bar) + visible(text, newlines=False)[:room] + "\x1b[K")
-            sys.stderr.flush()
+            send(sys.stderr, Code("\r"), *self.painted("36", bar), cut(text, room), Code("\x1b[K"))
             self._line = True
 
     def clear(self) -> None:
         """Remove the live line."""
         if self._line:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            send(sys.stderr, Code("\r\x1b[K"))
             self._line = False
 
     def end_line(self) -> None:
         """Leave the live line where it is and go on below."""
         if self._line:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
+            send(sys.stderr, Code("\n"))
             self._line = False
 
 
@@ -91,13 +108,15 @@ def columns(stream: TextIO, otherwise: int = 80) -> int:
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Lines of aligned columns; `right` are the indices aligned to the right. The first row is the header."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    """Lines of aligned columns, safe to show; `right` are the indices aligned to the right. The first row is the
+    header."""
+    shown = [[visible(cell, newlines=False) for cell in row] for row in rows]
+    widths = [max(cells(row[i]) for row in shown) for i in range(len(shown[0]))]
     lines = []
-    for row in rows:
-        cells = [cell.rjust(width) if i in right else cell.ljust(width)
-                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(cells).rstrip())
+    for row in shown:
+        gaps = [" " * (width - cells(cell)) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(gap + cell if i in right else cell + gap
+                               for i, (cell, gap) in enumerate(zip(row, gaps, strict=True))).rstrip())
     return lines
 
 

@@ -8,11 +8,11 @@ import math
 import re
 from typing import Any, NoReturn
 
-from babytui import actions
+from babytui import actions, settings
 from engine.errors import UsageError
 
 WORKSPACE_HELP = ("folder of models and runs, or 'same' for the current folder; without it $BABYTUI_WORKSPACE, else "
-                  "the current folder if it holds settings/ or models/, else ~/babytui")
+                  "the current folder if it holds settings/ or models/, else the setting workspace, else ~/babytui")
 GROUPS = {"inputs": "the texts to learn from: list, add, fetch"}
 DEFAULTS: dict[str, Any] = {"workspace": None, "json": False, "quiet": False, "no_color": False}
 EPILOG = """A GUID may be given as the start of one, a name, or 'last'; 'baby' is the model that ships.
@@ -22,8 +22,13 @@ Exit codes: 0 done, 1 failure, 2 wrong usage, 130 interrupted."""
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are UsageErrors of one sentence."""
 
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.more = f"{self.prog} --help"  # what says more
+        self.color = False  # Python 3.14's help would be coloured
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(_sentence(message, self.prog))
+        raise UsageError(_sentence(message, self.prog, self.more))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
@@ -34,32 +39,31 @@ class Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
-def _sentence(message: str, prog: str) -> str:
+def _sentence(message: str, prog: str, more: str) -> str:
     if found := re.match(r"the following arguments are required: (.+)", message):
-        return f"{prog} needs {found[1]}; see {prog} --help."
+        return f"{prog} needs {found[1]}; see {more}."
     message = message.removeprefix("argument ").rstrip(".")
     return f"{prog}: {message}."
 
 
-def _unrecognized(word: str, arguments: argparse.Namespace) -> UsageError:
+def _unrecognized(word: str, action: actions.Action | None, prog: str, more: str) -> UsageError:
     """The error for a word that fits nowhere, with the nearest option of the verb."""
-    prog, options = "babytui", ["--workspace", "--json", "--quiet", "--no-color"]
-    if action := getattr(arguments, "action", None):
-        prog += f" {action.name}"
+    options = ["--workspace", "--json", "--quiet", "--no-color"]
+    if action:
         options += [flag for argument in action.arguments for flag in argument.flags]
     else:
         options += ["--version", "--no-mouse", "--help"]
     near = difflib.get_close_matches(word.split("=")[0], options, n=1) if word.startswith("-") else []
-    hint = f"did you mean {near[0]}?" if near else f"see {prog} --help."
+    hint = f"did you mean {near[0]}?" if near else f"see {more}."
     return UsageError(f"{prog} does not know '{word}'; {hint}")
 
 
 def duration(text: str) -> float:
-    """Seconds from 90, 60s, 5m, 1h or 1h30m."""
+    """Seconds from 90, 60s, 5m, 1h, 1h30m or 7d."""
     number = r"(\d+(?:\.\d+)?)"
-    found = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", text.strip().lower())
+    found = re.fullmatch(rf"(?:{number}d)?(?:{number}h)?(?:{number}m)?(?:{number}s?)?", text.strip().lower())
     parts = found.groups() if found else ()
-    seconds = sum(float(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    seconds = sum(float(part or 0) * unit for part, unit in zip(parts, (86400, 3600, 60, 1), strict=False))
     if not 0 < seconds < 1e9:
         raise argparse.ArgumentTypeError(f"'{text}' is not a time such as 60s, 5m or 1h")
     return seconds
@@ -85,6 +89,15 @@ def _number(argument: actions.Argument) -> Any:
     return read
 
 
+def read_value(argument: actions.Argument, text: str) -> int | float:
+    """The number that a text means for an int or float argument. UsageError says what is allowed."""
+    try:
+        value: int | float = _number(argument)(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{argument.name}: {error}.") from None
+    return value
+
+
 def _or(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
@@ -98,7 +111,7 @@ def _add(parser: argparse.ArgumentParser, argument: actions.Argument) -> None:
         parser.add_argument(*names, action="store_true", **options)
         return
     options["metavar"] = argument.metavar
-    options["default"] = argument.default
+    options["default"] = None if argument.setting else argument.default
     if argument.kind in ("int", "float"):
         options["type"] = _number(argument)
     elif argument.kind == "duration":
@@ -110,7 +123,8 @@ def _add(parser: argparse.ArgumentParser, argument: actions.Argument) -> None:
     if argument.repeat:
         options["action"], options["default"] = "extend" if argument.nargs else "append", None
     if argument.flags and argument.default not in (None, ""):
-        options["help"] += f" (default {argument.default})"
+        setting = f", unless {argument.setting} is set" if argument.setting else ""
+        options["help"] += f" (default {argument.default}{setting})"
     parser.add_argument(*names, **options)
 
 
@@ -151,23 +165,58 @@ def build() -> Parser:
                 groups[words[0]] = group.add_subparsers(dest="sub", metavar="COMMAND" if needed else "[COMMAND]",
                                                         title="commands", parser_class=Parser, required=needed)
             where = groups[words[0]]
-        sub = where.add_parser(words[-1], help=action.help, allow_abbrev=False, epilog=action.details or None,
-                               description=action.help[:1].upper() + action.help[1:] + ".")
-        for argument in action.arguments:
-            _add(sub, argument)
-        _common(sub)
-        sub.set_defaults(action=action)
+        sub = _fill(where.add_parser(words[-1], help=action.help, allow_abbrev=False), action)
         if where is verbs:
             alone[words[0]] = sub
     return parser
 
 
+def _fill(parser: Parser, action: actions.Action) -> Parser:
+    """The parser of an action's arguments."""
+    parser.description, parser.epilog = action.help[:1].upper() + action.help[1:] + ".", action.details or None
+    for argument in action.arguments:
+        _add(parser, argument)
+    _common(parser)
+    parser.set_defaults(action=action)
+    return parser
+
+
+def single(action: actions.Action, prog: str) -> Parser:
+    """The parser of one action alone, called `prog` ("/train") in its help and its errors."""
+    return _fill(Parser(prog=prog, allow_abbrev=False), action)
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     """The arguments, with `action` (None: no verb was given) and every common option. UsageError if they are wrong."""
+    arguments, rest = _parsed(build(), argv)
+    if rest:
+        action = getattr(arguments, "action", None)
+        prog = f"babytui {action.name}" if action else "babytui"
+        raise _unrecognized(rest[0], action, prog, f"{prog} --help")
+    return _complete(arguments)
+
+
+def parse_one(action: actions.Action, words: list[str], prog: str, more: str = "") -> argparse.Namespace:
+    """As `parse`, for what follows the name of an action. SystemExit after --help was printed. more: what to type for
+    its help, in errors; without it `prog` --help."""
+    parser = single(action, prog)
+    parser.more = more or parser.more
+    arguments, rest = _parsed(parser, words)
+    if rest:
+        raise _unrecognized(rest[0], action, prog, parser.more)
+    return _complete(arguments)
+
+
+def _parsed(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     try:
-        arguments, rest = build().parse_known_args(argv)
+        return parser.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from None
-    if rest:
-        raise _unrecognized(rest[0], arguments)
-    return argparse.Namespace(**{**DEFAULTS, "action": None, **vars(arguments)})
+
+
+def _complete(arguments: argparse.Namespace) -> argparse.Namespace:
+    found = {**DEFAULTS, "action": None, **vars(arguments)}
+    for argument in found["action"].arguments if found["action"] else ():
+        if argument.setting and found[argument.name] is None:
+            found[argument.name] = settings.default_of(argument)
+    return argparse.Namespace(**found)

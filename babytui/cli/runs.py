@@ -1,13 +1,14 @@
-"""babytui runs, attach, pause, resume, stop, checkpoint"""
+"""babytui runs, attach, pause, resume, stop, checkpoint, rate"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from babytui import runs, workspace_choice
+from babytui import ranks, runs, workspace_choice
 from babytui.cli.output import Output, date, loss, table
 from babytui.cli.train import finish
 from babytui.cli.watching import Watch
+from babytui.cli.watching import ranks as ranks_of
 from babytui.process import past
 from engine import events
 from engine.errors import RunError
@@ -62,7 +63,7 @@ def attach(arguments: Any) -> int:
     for event in (*run.events(0, 1 << 16)[0], *recent):  # the beginning has the plan, the end the present
         watch.take(event)
     if run.alive:
-        arguments.out.say(f"Watching {run.name} ({run.status()}); ctrl+c leaves it.")
+        arguments.out.say(f"Watching {run.name} ({run.status()}{ranks_of(watch.start)}); ctrl+c leaves it.")
     code = watch.follow()
     finish(watch, arguments.out, arguments.json)
     return code
@@ -82,6 +83,8 @@ def resume(arguments: Any) -> int:
     if run.status() == "running":
         return _answer(arguments, run, "running", "running", "It was not paused.")
     run.resume()
+    if ranks.taken():
+        return ranks.lead(arguments)
     return _answer(arguments, run, run.wait_for("running", *runs.OVER), "running",
                    f"`babytui attach {run.short}` watches it.")
 
@@ -111,9 +114,25 @@ def checkpoint(arguments: Any) -> int:
             if arguments.json:
                 arguments.out.data({"guid": run.guid, "path": str(run.dir / event.path), "step": event.step})
             else:
-                arguments.out.print(str(run.dir / event.path))
+                arguments.out.value(str(run.dir / event.path))
             return 0
     return _answer(arguments, run, run.status(), "", "It ended before it was saved.")
+
+
+def rate(arguments: Any) -> int:
+    """Change the learning rate of a live run."""
+    run = _find(arguments)
+    out: Output = arguments.out
+    _, offset = run.tail(1)
+    run.command("learning_rate", arguments.value)
+    for event in run.follow(offset, poll=0.03):
+        if isinstance(event, events.Control) and event.command == "learning_rate":
+            if arguments.json:
+                out.data({"guid": run.guid, "name": run.name, "step": event.step, "learning_rate": event.value})
+            out.say(f"{run.name} learns with {event.value:g} from step {event.step + 1:,} on; its schedule goes on "
+                    "from there in proportion.")
+            return 0
+    return _answer(arguments, run, run.status(), "", "It ended before it took the rate.")
 
 
 def _answer(arguments: Any, run: runs.Run, status: str, wanted: str, then: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from babytui.cli.output import Output
-from engine.config import Config, preset, unknown
+from engine.config import PRESETS, Config, preset, unknown
 from engine.errors import UsageError
 from store import configs
 from store.atomic import shown_path
@@ -24,7 +24,8 @@ def config_of(arguments: Any, workspace: Workspace, out: Output) -> Config:
     if arguments.config:
         config = _read(Path(arguments.config).expanduser(), out)
     elif arguments.preset:
-        config = preset(arguments.preset)
+        saved = arguments.preset not in PRESETS and arguments.preset in workspace.presets()
+        config = Config.read(workspace.preset(arguments.preset), strict=False) if saved else preset(arguments.preset)
     elif current := workspace.current():
         config = Config.read(current, strict=False)
         out.say(f"Parameters start from {workspace.settings / 'current.json'}.")

@@ -18,6 +18,11 @@ SILENCE_SECONDS = 3.0  # without an event, after which the disk is looked at
 QUESTION = "The run goes on: [s]top and keep it, leave it in the [b]ackground, [c]arry on watching? "
 
 
+def ranks(start: events.Start | None) -> str:
+    """What to say of the ranks that train a run; empty when there is but one process."""
+    return f", {start.ranks} ranks on {start.hosts}" if start is not None and start.ranks > 1 else ""
+
+
 class Watch:
     """Follows a run until it is over or the user leaves it.
 
@@ -101,7 +106,8 @@ class Watch:
         if isinstance(event, events.Start):
             again = f", going on after step {event.step}" if event.step else ""
             self.out.say(f"{self.run.name} ({self.run.short}): {event.parameters:,} parameters, vocabulary "
-                         f"{event.vocab_size}, {event.train_tokens:,} tokens of {event.dataset or 'text'}{again}")
+                         f"{event.vocab_size}, {event.train_tokens:,} tokens of {event.dataset or 'text'}{again}"
+                         f"{ranks(event)}")
         elif isinstance(event, events.Evaluation):
             if not self.out.live:
                 self._sparse()
@@ -163,6 +169,10 @@ class Watch:
                 f"{seconds(remaining)} left")
 
     def _verdict(self, interrupted: bool) -> int:
+        if not self.run.dir.is_dir():
+            self.out.warn(f"babytui: {self.run.short} was deleted; `babytui trash restore {self.run.short}` brings it "
+                          "back.")
+            return 1
         if self.end is None:
             self.out.warn(f"babytui: {self.run.name} died; `babytui resume {self.run.short}` continues it from its "
                           f"last checkpoint, and {self.run.dir / 'worker.log'} may say why.")

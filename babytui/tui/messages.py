@@ -74,6 +74,14 @@ class InfoAsked(Message):
         self.guid = guid
 
 
+class CompareAsked(Message):
+    """Show these models beside each other: GUIDs or "baby"."""
+
+    def __init__(self, guids: list[str]):
+        super().__init__()
+        self.guids = guids
+
+
 class FinetuneAsked(Message):
     """Let this model learn another text: a GUID or "baby"."""
 

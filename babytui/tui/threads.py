@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
 
+from babytui.tui.bindings import key_of
 from babytui.tui.messages import Failed
 from engine.errors import BabyError
 
@@ -30,7 +31,7 @@ def in_thread(widget: Widget, work: Callable[[], Any], group: str, *, exclusive:
         except Exception as error:
             log.error(traceback.format_exc())
             widget.post_message(Failed(f"Something that should not happen did ({type(error).__name__}: {error}); "
-                                       "training is not affected."))
+                                       f"training is not affected. {key_of('doctor')} looks what is wrong."))
 
     widget.run_worker(guarded, thread=True, group=group, exclusive=exclusive)
 

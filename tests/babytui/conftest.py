@@ -31,6 +31,7 @@ class Result:
 
     @property
     def data(self) -> Any:
+        assert self.out, self.err
         return json.loads(self.out)
 
 
@@ -85,4 +86,4 @@ def long_run(tmp_path: Path, text_file: Path) -> Iterator[runs.Run]:
     yield run
     if run.alive:
         run.command("stop")
-        run.wait(30)
+        run.wait(60)

@@ -16,14 +16,33 @@ def test_every_action_can_be_run_and_parsed():
     assert len(names) == len(set(names))
     for action in actions.offered(actions.CLI):
         assert callable(action.function())
-        needed = ["x" for a in action.arguments if not a.flags and a.nargs in (None, "+")]
+        needed = [a.choices[0] if a.choices else "1" if a.kind in ("int", "float") else "x" for a in action.arguments
+                  if not a.flags and a.nargs in (None, "+")]
         given = parser.parse([*action.name.split(), *needed])
         assert given.action is action and given.json is False
 
 
-def test_keys_are_distinct():
-    keys = [action.key for action in actions.ACTIONS if action.key]
-    assert len(keys) == len(set(keys))
+def test_keys_are_distinct_where_they_work():
+    """A key means one thing at a place, and what works everywhere is not hidden by a pane's key."""
+    taken: dict[tuple[str, str], str] = {}
+    for action in actions.ACTIONS:
+        for node, keys in [(action.node, action.key), *((node, keys) for node, (keys, _) in action.also.items())]:
+            for key in filter(None, keys.split(",")):
+                assert (node, key) not in taken, f"{key}: {action.name} and {taken[node, key]}"
+                taken[node, key] = action.name
+    everywhere = {key for node, key in taken if node in ("app", "playground")}
+    hidden = {(node, key) for node, key in taken if key in everywhere and node not in ("app", "playground", "bakeoff")}
+    own = {key for node, key in taken if node == "app"}  # of a screen that hides the panes, theirs do not work
+    assert not {(node, key) for node, key in hidden if node != "microscope" or key in own}
+    assert not {key for node, key in taken if node == "app"} & {key for node, key in taken if node == "playground"}
+
+
+def test_what_the_app_offers_can_be_done_there_or_typed():
+    for action in actions.offered(actions.APP):
+        assert action.run or action.app, f"{action.name} does nothing in the app"
+        assert bool(action.app) == bool(action.does) and (action.app or not action.key)
+        if action.same:
+            assert parser.parse(shlex.split(action.same.removesuffix("--help"))).action or action.same == "--help"
 
 
 def test_common_options_before_and_after_the_verb():

@@ -10,11 +10,11 @@ import os
 import shlex
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from babytui import bakeoff, bakeoff_draft, runs
 from babytui import bakeoff_table as table
@@ -35,13 +35,6 @@ from store.workspace import Workspace
 TINY = {"n_layers": 1, "n_emb": 8, "head_size": 8, "n_heads": 2, "n_ctx": 8, "batch_size": 4}
 SET = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
 ENDLESS = Budget("steps", 10_000_000)
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s for: {what}"
-        time.sleep(0.01)
 
 
 def kill(folder: Path) -> None:
@@ -82,12 +75,12 @@ def started(tmp_path: Path, text_file: Path) -> Iterator[Callable[..., BakeOff]]
     for found in begun:
         if found.alive:
             found.stop()
-            found.wait(30)
+            found.wait(60)
         for guid in found.run_guids():
             run = runs.Run(found.workspace, guid)
             if run.alive:
                 run.command("stop")
-                run.wait(30)
+                run.wait(60)
 
 
 # What competes --------------------------------------------------------------------------------------------------------
@@ -295,10 +288,11 @@ def test_killed_conductor_and_killed_run_go_on(started):
     until(lambda: run.alive and run.status() == "running", "the run to go on from its checkpoint")
     assert found.run_guids() == [run.guid], "nothing was started again"
     found.stop()
-    assert found.wait(30) == "stopped" and run.status() == "stopped"
+    assert found.wait(60) == "stopped" and run.status() == "stopped"
     assert results(found) == [] and not (found.dir / "stop").exists()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_is_started_again_and_finished_rows_are_kept(started):
     found = started(["mha/mlp", "aft/mlp", "gla/mlp"], Budget("steps", 120), name="again")
     until(lambda: len(results(found)) == 1, "a first row")
@@ -330,7 +324,7 @@ def test_several_at_once_are_measured_when_nothing_trains(started):
 
 def test_a_time_budget(started):
     found = started(["mha/mlp"], Budget("seconds", 0.2))
-    assert found.wait(30) == "finished"
+    assert found.wait(60) == "finished"
     row = results(found)[0]
     assert row["seconds"] >= 0.2 and 0 < row["steps"] < bakeoff.MOST_STEPS and row["validation_loss"]
 
@@ -343,7 +337,7 @@ def test_a_failing_run_is_a_row_and_may_be_tried_again(started):
     assert results(found)[0]["error"].startswith("It was stopped after ")
     assert live_run(found).guid != run.guid
     found.stop()
-    found.wait(30)
+    found.wait(60)
     assert found.status() == "stopped"
     found.resume(retry=True)
     again = live_run(found)
@@ -372,15 +366,15 @@ def test_a_text_that_has_changed_is_refused(started, text_file):
     found = started(["mha/mlp"])
     live_run(found)
     found.stop()
-    assert found.wait(30) == "stopped"
+    assert found.wait(60) == "stopped"
     text_file.write_text("Another text altogether. " * 100)
     found.resume()
-    assert found.wait(30) == "failed" and "text has changed" in found.message
+    assert found.wait(60) == "failed" and "text has changed" in found.message
 
 
 def test_a_broken_plan_hides_no_other(command, started):
     found = started(["mha/mlp"], Budget("steps", 5), name="good")
-    assert found.wait(30) == "finished"
+    assert found.wait(60) == "finished"
     broken = found.dir.parent / "00000000-0000-0000-0000-000000000000"
     for text in ("{", "[1]", '{"architectures": [[1]]}', '{"architectures": [], "budget": 3, "created": "x"}'):
         broken.mkdir(exist_ok=True)

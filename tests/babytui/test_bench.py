@@ -146,7 +146,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path):
         if re.match("train small .*tokens/s|.*one after the other", line):
             break
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "Interrupted" in err and "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 

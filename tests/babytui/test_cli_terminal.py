@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from babytui import bakeoff, runs
+from store import trash
 from store.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ class Terminal:
             os.execv(sys.executable, [sys.executable, "-P", "-m", "babytui", *map(str, words)])
         self.child = child
 
-    def read_until(self, pattern: str, seconds: float = 30) -> str:
+    def read_until(self, pattern: str, seconds: float = 60) -> str:
         """Everything so far, once it matches."""
         end = time.monotonic() + seconds
         while not re.search(pattern.encode(), self.seen):
@@ -72,7 +73,7 @@ def training(tmp_path, text_file):
     for run in runs.all_runs(Workspace(tmp_path / "w")):
         if run.alive:
             run.command("stop")
-            run.wait(30)
+            run.wait(60)
 
 
 def test_ctrl_c_asks_and_leaves_the_run_in_the_background(training):
@@ -107,7 +108,7 @@ def test_ctrl_c_off_a_terminal_stops_and_keeps(tmp_path, text_file):
         text=True, env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)})
     assert "parameters" in process.stderr.readline()
     process.send_signal(2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     run = runs.find(Workspace(tmp_path / "w"), "last")
     assert process.returncode == 130 and run.status() == "stopped" and out.strip() == run.guid
     assert "stopped and kept" in err and "Traceback" not in err
@@ -130,7 +131,7 @@ def test_a_hostile_vocabulary_reaches_no_terminal(trained, tmp_path):
         if words == ["inference"]:
             assert "␛" in shown and "⟨U+202E⟩" in shown
     piped = subprocess.run([sys.executable, "-P", "-m", "babytui", "inference", *extra, "--tokens", "400", "--no-save",
-                            "--workspace", workspace.root], capture_output=True, timeout=60,
+                            "--workspace", workspace.root], capture_output=True, timeout=120,
                            env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert piped.returncode == 0 and b"\x1b" in piped.stdout
 
@@ -163,4 +164,32 @@ def test_a_bake_off_is_redrawn_in_place_and_ctrl_c_asks(tmp_path, text_file):
         for found in bakeoff.all_bakeoffs(workspace):
             if found.alive:
                 found.stop()
-                found.wait(30)
+                found.wait(60)
+
+
+def asked(home: Path, answer: str, *words: str | Path) -> tuple[int, str]:
+    """The exit code and the screen of a command that asks, when somebody answers."""
+    terminal = Terminal(*words, home=home)
+    terminal.read_until(r"\[y/N\]")
+    terminal.type(answer)
+    code = terminal.end()
+    return code, terminal.seen.decode()
+
+
+def test_whoever_sits_there_is_asked_before_anything_goes(nest, tmp_path):
+    workspace, guid = nest
+    where = ("--workspace", workspace.root)
+    path, left = workspace.path("model", guid), workspace.models / ".x.json.0123456789ab.tmp"
+    for answer in ("n\n", "\n", "\x04", "yess\n"):
+        code, screen = asked(tmp_path, answer, "delete", "tiny", *where)
+        assert code == 0 and "Nothing was deleted" in screen and path.exists()
+    code, screen = asked(tmp_path, "\x03", "delete", "tiny", *where)
+    assert code == 130 and path.exists()
+    assert asked(tmp_path, "y\n", "delete", "tiny", *where)[0] == 0 and not path.exists()
+    assert "Nothing was deleted" in asked(tmp_path, "n\n", "trash", "empty", *where)[1] and trash.items(workspace.root)
+    assert asked(tmp_path, "yes\n", "trash", "empty", *where)[0] == 0 and not trash.items(workspace.root)
+    left.touch()
+    os.utime(left, (1, 1))
+    code, screen = asked(tmp_path, "n\n", "doctor", "--repair", *where)
+    assert code == 0 and "Nothing was repaired" in screen and left.exists()
+    assert asked(tmp_path, "y\n", "doctor", "--repair", *where)[0] == 0 and not left.exists()

@@ -23,7 +23,7 @@ STEPS = 60
 
 def worker_of(run: runs.Run) -> int:
     """The first process that the run's own has started, as soon as there is one."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         parent = Lock.owner(run.dir / "lock")
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -46,22 +46,23 @@ def model_of(run: runs.Run) -> bytes:
     return run.workspace.path("model", run.guid).read_bytes()
 
 
-@pytest.mark.parametrize("after", [0, 7])
+@pytest.mark.parametrize("after", [0, pytest.param(7, marks=pytest.mark.slow)])
 def test_a_killed_worker_costs_a_step_at_most(tmp_path, after):
     """after: steps; 0: as soon as the worker is there, while it is still starting."""
     run = started(tmp_path / "a")
     if after:
         next(event for event in run if isinstance(event, events.Step) and event.step >= after)
     os.kill(worker_of(run), signal.SIGKILL)
-    assert run.wait(30) == "failed"
+    assert run.wait(60) == "failed"
     told = run.events()[0]
     *_, checkpoint, alarm, end = told
     steps = [event.step for event in told if isinstance(event, events.Step)]
     assert (end.reason, end.step) == ("failed", len(steps)) and steps == list(range(1, len(steps) + 1))
     assert len(steps) >= after and (after or not steps)
     assert end.message == alarm.message and "signal 9" in end.message and end.message.count(". ") == 0
-    assert (checkpoint.reason, checkpoint.step) == ("failed", end.step) and (run.dir / checkpoint.path).is_file()
-    assert len(list((run.dir / "checkpoints").iterdir())) <= 2
+    assert (checkpoint.reason, checkpoint.step) == ("failed" if steps else "start", end.step)
+    assert (run.dir / checkpoint.path).is_file()
+    assert len(list((run.dir / "checkpoints").iterdir())) <= 4
     run.resume()
     assert run.wait(60) == "finished"
     whole = started(tmp_path / "b", WIDE.replace(c_device_cpu_cores=1))

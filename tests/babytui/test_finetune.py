@@ -50,7 +50,7 @@ def strange(tmp_path: Path) -> Path:
     return path
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s for: {what}"
@@ -85,7 +85,7 @@ def test_from_the_command_line_to_the_artifacts(nest, strange):
     told = subprocess.run(
         [sys.executable, "-P", "-m", "babytui", "finetune", "tiny", "--input", str(strange), "--steps", "6", "--json",
          "--freeze", "wpe*", "--workspace", str(workspace.root)],
-        capture_output=True, text=True, timeout=60, cwd=workspace.root,
+        capture_output=True, text=True, timeout=120, cwd=workspace.root,
         env={"HOME": str(workspace.root), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
     assert told.returncode == 0, told.stderr
     data = json.loads(told.stdout)
@@ -142,7 +142,7 @@ def test_a_run_that_goes_on_has_its_name(nest, known):
         runs.begin(workspace, Config.read(plan["config"]), 20, plan, run.guid)
     assert [found.guid for found in runs.all_runs(workspace)] == [run.guid, guid]
     run.command("stop")
-    assert run.wait(30) == "stopped"
+    assert run.wait(60) == "stopped"
 
 
 def test_the_baby_that_ships_stays_in_its_box(command, known):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ OTHER = "00000000-0000-4000-8000-000000000000"
 
 
 def python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], cwd=cwd, text=True, capture_output=True, timeout=60,
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, text=True, capture_output=True, timeout=120,
                           env=_env(cwd))
 
 
@@ -39,7 +40,8 @@ def _env(home: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["list"], ["runs"],
-                                   ["inputs", "list"], ["bakeoff", "list"], ["bakeoff", "--help"],
+                                   ["inputs", "list"], ["bakeoff", "list"], ["bakeoff", "--help"], ["trash"],
+                                   ["trash", "empty", "--yes"],
                                    ["bench", "--help"]])
 def test_light_verbs_import_no_arrays_and_no_screens(tmp_path, words):
     done_with(words, HEAVY, tmp_path)
@@ -50,6 +52,7 @@ def test_info_and_delete_import_no_arrays(tmp_path, trained):
     done = python("import sys\n"
                   "from babytui.__main__ import main\n"
                   f"code = main(['info', 'tiny', '--json', '--workspace', {str(workspace.root)!r}])\n"
+                  f"main(['curve', 'tiny', '-q', '--height', '3', '--workspace', {str(workspace.root)!r}])\n"
                   f"main(['delete', 'tiny', '--workspace', {str(workspace.root)!r}])\n"
                   f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
                   "sys.exit(code)", cwd=tmp_path)
@@ -106,5 +109,13 @@ def test_a_closed_pipe_is_quiet(tmp_path):
     process = subprocess.Popen([sys.executable, "-P", "-m", "babytui", "inputs", "list"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, cwd=tmp_path, env=_env(tmp_path))
     process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait(30) == 0
+    assert process.stderr.read() == b"" and process.wait(60) == 0
     process.stderr.close()
+
+
+def test_the_contract_about_textual_names_every_module_outside_the_app():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (named,) = (set(one["source_modules"]) for one in contracts if one["name"].startswith("Only the app"))
+    there = {f"babytui.{path.stem}" for path in (ROOT / "babytui").glob("*.py") if not path.stem.startswith("__")}
+    there |= {f"babytui.{path.parent.name}" for path in (ROOT / "babytui").glob("*/__init__.py")}
+    assert there - named == {"babytui.tui"}

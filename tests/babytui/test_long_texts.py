@@ -37,6 +37,7 @@ LINE = "\u201cD\u00e9j\u00e0 vu\u201d \u4f60 \U0001f476, said the cat. Nobody el
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", registry.tokenizer.names())
 def test_a_long_text_takes_the_memory_of_its_ids(tmp_path, kind):
     path = tmp_path / "long.txt"

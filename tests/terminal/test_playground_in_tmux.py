@@ -29,7 +29,7 @@ class Tmux:
 
     def _run(self, *words: str) -> str:
         return subprocess.run(["tmux", "-f", "/dev/null", "-L", self._socket, *words], capture_output=True, text=True,
-                              check=True, timeout=20).stdout
+                              check=True, timeout=120).stdout
 
     def keys(self, *keys: str) -> None:
         self._run("send-keys", *keys)
@@ -37,7 +37,7 @@ class Tmux:
     def screen(self) -> str:
         return self._run("capture-pane", "-p")
 
-    def wait_for(self, condition: Callable[[str], bool], seconds: float = 30) -> str:
+    def wait_for(self, condition: Callable[[str], bool], seconds: float = 60) -> str:
         """The screen as soon as the condition holds for it."""
         end = time.monotonic() + seconds
         while not condition(screen := self.screen()):
@@ -71,14 +71,15 @@ def terminal(nest: Workspace) -> Iterator[Callable[[int, int], Tmux]]:
     for run in runs.all_runs(nest):
         if run.alive:
             run.command("stop")
-            run.wait(30)
+            run.wait(60)
 
 
-@pytest.mark.parametrize(("width", "height", "all_four"), [(60, 20, False), (80, 24, False), (120, 40, True)])
+@pytest.mark.parametrize(("width", "height", "all_four"), [
+    (80, 24, False), *(pytest.param(*size, marks=pytest.mark.slow) for size in ((60, 20, False), (120, 40, True)))])
 def test_every_pane_is_one_key_away(terminal: Callable[[int, int], Tmux], width: int, height: int,
                                     all_four: bool) -> None:
     tmux = terminal(width, height)
-    screen = tmux.wait_for(lambda s: "F5 Chat" in s and "temperature" in s)
+    screen = tmux.wait_for(lambda s: "F5 Chat" in s and "temperature" in s and "^Q quit" in s)
     assert len(screen.rstrip("\n").split("\n")) == height
     if all_four:
         for title in ("F2 Config", "F3 Training", "F4 Models", "F5 Chat"):

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual import events
 from textual.containers import Vertical
 from textual.widget import Widget
 
+from babytui.tui.bindings import hints, pane_key
+from babytui.tui.safe import plain
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.lines import Line
 from babytui.tui.wrap import wrap
+from babytui.visible import cut, visible
 
 
 class Pane(Vertical):
-    """A framed pane. `key` opens it from anywhere; `hints` are its own keys, as (key, what it does)."""
+    """A framed pane. Its own keys are those of its actions, between
+    those of its widgets: `keys_before` and `keys_after`, as (key, what it does)."""
 
-    key: ClassVar[str] = ""
     title: ClassVar[str] = ""
-    hints: Sequence[tuple[str, str]] = ()
+    keys_before: Sequence[tuple[str, str]] = ()
+    keys_after: Sequence[tuple[str, str]] = ()
+    keys_first: Sequence[str] = ()  # ids of the actions that are shown before its others
     wide_from: ClassVar[int] = 56
 
     def __init__(self, id: str | None = None):
@@ -37,9 +41,11 @@ class Pane(Vertical):
     def decorate(self) -> None:
         """Title and keys for the present width."""
         width = self.outer_size.width - 4
-        title = f"{self.key} {self.title}" + (f" · {self.note}" if self.note else "")
-        self.border_title = Text(title if len(title) <= width else title[: max(0, width - 1)] + "…")
-        self.border_subtitle = hint_content(self.hints, width - 2)
+        title = f"{pane_key(self.id or '')} {self.title}".strip() + (f" · {self.note}" if self.note else "")
+        self.border_title = plain(cut(title, width))
+        node = self.id or ""
+        keys = dict.fromkeys([*hints(node, *self.keys_first), *hints(node)] if self.keys_first else hints(node))
+        self.border_subtitle = hint_content([*self.keys_before, *keys, *self.keys_after], width - 2)
 
     def set_note(self, note: str) -> None:
         """What stands after the pane's name."""
@@ -54,4 +60,4 @@ class Pane(Vertical):
 
 def paragraph(text: str, width: int, role: str = "label") -> list[Line]:
     """A text as lines of one role."""
-    return [[(line.rstrip(), role)] for line in wrap(text, max(4, width))]
+    return [[(line.rstrip(), role)] for line in wrap(visible(text, newlines=False), max(4, width))]

@@ -14,13 +14,18 @@ from textual.widgets import Button
 
 from babytui.tui import backend
 from babytui.tui.axis import amount, clock, size, span
+from babytui.tui.bindings import bindings, key_of, keys_of
 from babytui.tui.messages import TrainAsked
 from babytui.tui.panes.base import Pane, paragraph
 from babytui.tui.panes.form import Form, explain, shown_value
+from babytui.tui.safe import plain
 from babytui.tui.threads import Inquiry, in_thread
+from babytui.tui.widgets.fields import FieldChanged
 from babytui.tui.widgets.lines import Line, Lines
-from babytui.visible import visible
+from babytui.visible import cut, visible
 from engine.config import PARAMETERS, PRESETS, Config
+from engine.errors import UsageError
+from store.names import check_name
 
 if TYPE_CHECKING:
     from engine.estimate import Estimate
@@ -32,10 +37,10 @@ DEBOUNCE = 0.15
 class ConfigPane(Pane):
     """The first pane. Everything that takes longer than a key press happens in a thread."""
 
-    key, title = "F2", "Config"
-    hints = (("F9", "train"), ("↑↓", "field"), ("+ -", "step"), ("⏎", "list"), ("F7", "take rate"))
+    title = "Config"
+    keys_before = (("↑↓", "field"), ("+ -", "step"), ("⏎", "list"))
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f7,ctrl+y", "take_rate", "Take the suggested learning rate"),
+        *bindings("config"),
         Binding("pageup", "page(-1)", show=False),
         Binding("pagedown", "page(1)", show=False),
     ]
@@ -54,6 +59,13 @@ class ConfigPane(Pane):
             super().__init__()
             self.texts, self.values = texts, values
 
+    class Remembered(Message):
+        """A thread has read the saved configurations, and that of the last run. chosen: which was just saved."""
+
+        def __init__(self, saved: dict[str, dict[str, Any]], last: tuple[str, dict[str, Any]], chosen: str):
+            super().__init__()
+            self.saved, self.last, self.chosen = saved, last, chosen
+
     def __init__(self) -> None:
         super().__init__("config")
         self._inquiry = Inquiry(self, self._compute)
@@ -61,6 +73,8 @@ class ConfigPane(Pane):
         self._focused = "text"
         self._basis: tuple[int, float] = (0, 0.0)
         self._start = Config.read(PRESETS["newborn"])
+        self._saved: dict[str, dict[str, Any]] = {}
+        self._last: tuple[str, dict[str, Any]] = ("", {})
 
     def compose(self) -> ComposeResult:
         with Container(id="config-body"):
@@ -69,7 +83,7 @@ class ConfigPane(Pane):
                 with VerticalScroll(id="config-words", can_focus=False):
                     yield Lines(id="help")
                     yield Lines(id="cost")
-                yield Button("Train (F9)", id="train", variant="success", compact=True)
+                yield Button(plain(f"Train ({key_of('train')})"), id="train", variant="success", compact=True)
 
     @property
     def form(self) -> Form:
@@ -85,6 +99,25 @@ class ConfigPane(Pane):
         self._remember_rate()
         self._show_help()
         in_thread(self, self._find_texts, "texts", exclusive=True)
+        self.read_again()
+
+    def read_again(self, chosen: str = "") -> None:
+        """Reads the saved configurations and that of the last run, in a thread."""
+        workspace = self.app.workspace  # type: ignore[attr-defined]
+
+        def work() -> None:
+            self.post_message(self.Remembered(backend.saved_configs(workspace), backend.last_run(workspace), chosen))
+
+        in_thread(self, work, "saved", exclusive=True)
+
+    def on_config_pane_remembered(self, event: Remembered) -> None:
+        self._saved, self._last = event.saved, event.last
+        if self.form.built:
+            field = self.form.fields["preset"]
+            with field.prevent(Form.Edited, FieldChanged):
+                field.set_options([CUSTOM, *PRESETS, *self._saved])  # type: ignore[attr-defined]
+            self._name_preset(event.chosen)
+            self._show_former()
 
     def first_focus(self) -> Widget | None:
         return self.form.fields.get(self._focused)
@@ -118,6 +151,9 @@ class ConfigPane(Pane):
             if chosen in PRESETS:
                 self.form.fill(dict(Config.read(PRESETS[chosen]).values))
                 self._remember_rate()
+            elif chosen in self._saved:
+                self.form.fill(dict(Config.read(self._saved[chosen], strict=False).values))
+                self._remember_rate()
         elif name in PARAMETERS:
             self.form.check([name])
             if name == "r_learn":
@@ -126,12 +162,22 @@ class ConfigPane(Pane):
         self._show_help()
         self._inquiry.again(DEBOUNCE)
 
-    def _name_preset(self) -> None:
+    def _name_preset(self, rather: str = "") -> None:
+        """Says whose values these are. rather: of several that have them."""
         values, wrong = self.form.read()
-        same = next((name for name, preset in PRESETS.items()
-                     if not wrong and values == Config.read(preset).values), CUSTOM)
-        if same != self.form.raw("preset"):
-            self.form.fill({"preset": same})
+        known = {**PRESETS, **self._saved}
+        same = [name for name, preset in known.items()
+                if not wrong and values == Config.read(preset, strict=False).values]
+        name = rather if rather in same else next(iter(same), CUSTOM)
+        if name != self.form.raw("preset"):
+            self.form.fill({"preset": name})
+
+    def _show_former(self) -> None:
+        """Marks what is not as in the last run."""
+        name, values = self._last
+        count = self.form.show_former(values)
+        self.set_note(f"{count} not as in {visible(name, newlines=False)}" if count else "")
+        self._show_help()
 
     def _remember_rate(self) -> None:
         values, _ = self.form.read()
@@ -156,6 +202,70 @@ class ConfigPane(Pane):
             self._show_help()
             self._inquiry.again()
 
+    def action_take_old(self) -> None:
+        """The last run's value of the parameter that has the keys."""
+        name, values = self._focused, self._last[1]
+        if name not in values:
+            self.notify("There is no other value of it." if values else "Nothing was trained here yet.", markup=False)
+            return
+        self.form.fill({name: values[name]})
+        self._edited(Form.Edited(name))
+
+    def action_save(self) -> None:
+        """Asks for a name to save the form's values under."""
+        from babytui.tui.screens.ask import AskScreen
+        from babytui.tui.screens.confirm import ConfirmScreen
+
+        values, wrong = self.form.read()
+        if wrong:
+            self.notify(next(iter(wrong.values())), severity="error", markup=False)
+            return
+
+        def answered(name: str | None) -> None:
+            name = (name or "").strip()
+            if name in self._saved:
+                self.app.push_screen(ConfirmScreen(f"Replace {visible(name, newlines=False)}?",
+                                                   ["A configuration is saved under this name."], "Replace"),
+                                     lambda agreed: self._save(name, values) if agreed else None)
+            elif name:
+                self._save(name, values)
+
+        now = self.form.raw("preset")
+        self.app.push_screen(AskScreen("Save these values as", now if now in self._saved else "", check=_free,
+                                       help="It stands in the list of presets then, and --preset takes it."), answered)
+
+    def _save(self, name: str, values: dict[str, Any]) -> None:
+        workspace = self.app.workspace  # type: ignore[attr-defined]
+
+        def work() -> None:
+            backend.save_config(workspace, name, values)
+            self.post_message(self.Remembered(backend.saved_configs(workspace), backend.last_run(workspace), name))
+
+        self.app.did("train", {"preset": name})  # type: ignore[attr-defined]
+        in_thread(self, work, "saved")
+        self.notify(f"Saved as {visible(name, newlines=False)}.", markup=False)
+
+    def action_load(self) -> None:
+        """Offers saved configurations and those of the models."""
+        from babytui.tui.screens.choose import ChooseScreen
+
+        offered: dict[str, tuple[dict[str, Any], str]] = {}
+        for name, values in self._saved.items():
+            offered[f"{visible(name, newlines=False)}  saved"] = values, name
+        for row in self.app.playground.models.known:  # type: ignore[attr-defined]
+            if row.config:
+                label = f"{cut(row.name, 20)}  {row.age}, {row.guid[:8]}"
+                offered[label] = row.config, row.name
+        if not offered:
+            self.notify("There is neither a saved configuration nor a model yet.", severity="warning")
+            return
+
+        def answered(label: str | None) -> None:
+            if label is not None:
+                self.load_values(*offered[label])
+
+        self.app.push_screen(ChooseScreen("Take the values of", list(offered)), answered)
+
     def action_page(self, direction: int) -> None:
         shown = [name for name, field in self.form.fields.items() if field.display]
         at = shown.index(self._focused) + direction * max(1, self.form.size.height - 1)
@@ -165,6 +275,7 @@ class ConfigPane(Pane):
         values, wrong = self.form.read()
         serial, text = self._inquiry.serial, self.form.raw("text")
         workspace = self.app.workspace  # type: ignore[attr-defined]
+        self._show_former()
         if wrong:
             self._cost = None
             self._show_cost(next(iter(wrong.values())))
@@ -183,20 +294,28 @@ class ConfigPane(Pane):
             return  # something was typed since
         self._cost = event.result
         self.form.show_active(event.result.active)
+        self._show_former()
         for name in PARAMETERS:
             self.form.show_problem(name, event.result.problems.get(name))
         self._show_cost(event.result.error)
 
     def _show_help(self) -> None:
         name, rate = self._focused, self._suggestion()
+        field = self.form.fields.get(name)
+        former, last = getattr(field, "former", ""), self._last[0]
+        take = (keys_of("take.old.value") or [""])[0]
 
         def build(width: int) -> list[Line]:
             text, effects = explain(name)
             lines = paragraph(f"{name}: {text}", width, "text")
             for what, effect in effects:
                 lines += paragraph(f"{what}: {effect}", width)
+            if former:
+                lines += paragraph(f"{last}, the last run, had {former}" + (f": {take} takes it." if take else "."),
+                                   width, "accent")
             if rate is not None:
-                lines += paragraph(f"With this batch size, r_learn {shown_value(rate)} is suggested: F7 takes it.",
+                lines += paragraph(f"With this batch size, r_learn {shown_value(rate)} is suggested: "
+                                   f"{key_of('take rate')} takes it.",
                                    width, "warn")
             return lines
 
@@ -218,7 +337,7 @@ class ConfigPane(Pane):
     def load_values(self, values: dict[str, Any], source: str) -> None:
         """Puts a configuration into the form."""
         self._load(values)
-        self.notify(f"The form now holds the configuration of {visible(source, newlines=False)}.", markup=False)
+        self.notify(f"The form now holds the configuration of {source}.", markup=False)
 
     def _load(self, raw: dict[str, Any]) -> None:
         config = Config.read(raw, strict=False)
@@ -227,17 +346,13 @@ class ConfigPane(Pane):
         self._name_preset()
         self._inquiry.again()
 
-    def command_line(self) -> str:
-        """The shell command that trains with the form's values."""
-        from babytui import actions
-
+    def arguments(self) -> dict[str, Any]:
+        """The form's values as the arguments of `train`."""
         values, _ = self.form.read()
         changed = {name: shown_value(value) for name, value in values.items() if value != PARAMETERS[name].default}
-        text, workspace = self.form.raw("text"), self.app.workspace  # type: ignore[attr-defined]
-        return actions.command_line("train", {
-            "set": changed, "input": [] if text in ("", backend.ALL_TEXTS) else [text],
-            "name": self.form.raw("name").strip() or None, "prompt": self.form.raw("prompt") or None,
-        }, workspace=str(workspace.root))
+        text = self.form.raw("text")
+        return {"set": changed, "input": [] if text in ("", backend.ALL_TEXTS) else [text],
+                "name": self.form.raw("name").strip() or None, "prompt": self.form.raw("prompt") or None}
 
     @on(Button.Pressed, "#train")
     def _pressed(self, event: Button.Pressed) -> None:
@@ -255,6 +370,12 @@ class ConfigPane(Pane):
             return
         form = self.form
         self.post_message(TrainAsked(values, form.raw("text"), form.raw("name").strip(), form.raw("prompt")))
+
+
+def _free(name: str) -> None:
+    """UsageError for a name that a saved configuration cannot have."""
+    if check_name(name) in (CUSTOM, *PRESETS):
+        raise UsageError(f"{name.strip()} is a preset already; choose another name.")
 
 
 def cost_lines(found: Estimate, width: int, room: int) -> list[Line]:

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.text import Text
 from textual.containers import VerticalScroll
 from textual.css.query import NoMatches
 from textual.message import Message
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
+from babytui.tui.safe import plain
 from babytui.tui.widgets.fields import ChoiceField, FieldChanged, NumberField, SwitchField, TextField
 from babytui.tui.wrap import wrap
+from babytui.visible import visible
 from engine.config import PARAMETERS, Parameter
 from engine.errors import ConfigError
 
@@ -44,7 +45,7 @@ class Rows(VerticalScroll, can_focus=False):
 
     def row(self, field: Widget, name: str, title: str = "") -> Iterable[Widget]:
         """The widgets of one row, which are the form's from now on. title: its label, unless that is the name."""
-        label = Static(Text(title or name), classes="field-label", id=f"label-{name}")
+        label = Static(plain(title or name), classes="field-label", id=f"label-{name}")
         label.display = field.display
         self.fields[name] = field
         yield label
@@ -88,11 +89,12 @@ class Rows(VerticalScroll, can_focus=False):
             return
         self.fields[name].add_class("-wrong")
         if line is None:
-            line = self._problems[name] = Static(Text(message), classes="problem")
+            line = self._problems[name] = Static(plain(message), classes="problem")
             self.mount(line, after=self.fields[name])
         else:
-            line.update(Text(message))
-        line.styles.row_span = len(wrap(message, max(10, self.scrollable_content_region.width - 3)))
+            line.update(plain(message))
+        width = max(10, self.scrollable_content_region.width - 3)
+        line.styles.row_span = len(wrap(visible(message, newlines=False), width))
         if self.fields[name].has_focus:
             line.call_after_refresh(line.scroll_visible, animate=False)
 
@@ -118,7 +120,7 @@ class Form(Rows):
         yield from self.row(TextField(name="name", placeholder="the text's name", max_length=64), "name")
         yield from self.row(TextField(name="prompt", placeholder="none"), "prompt")
         for group, parameters in groupby(PARAMETERS.values(), key=lambda p: p.group):
-            yield Static(Text(group), classes="group")
+            yield Static(plain(group), classes="group")
             for parameter in parameters:
                 yield from self.row(make_field(parameter, self._initial[parameter.name]), parameter.name)
 
@@ -152,6 +154,23 @@ class Form(Rows):
                 self.show_problem(name, wrong.get(name))
         return wrong
 
+    def show_former(self, values: Mapping[str, Any]) -> int:
+        """Marks the parameters whose values are not these, with the value that they had; how many there are that have
+        an effect. Without values no mark stays."""
+        count = 0
+        for name, parameter in PARAMETERS.items():
+            field = self.fields.get(name)
+            if field is None:
+                continue
+            try:
+                same = name not in values or parameter.coerce(self.raw(name)) == values[name]
+            except ConfigError:
+                same = False
+            text = "" if same else _word(values[name])
+            field.former = text  # type: ignore[attr-defined]
+            count += bool(text) and bool(field.display)
+        return count
+
     def show_active(self, active: Iterable[str]) -> None:
         """Hides the parameters that have no effect with this attention and network."""
         active = set(active)
@@ -180,6 +199,10 @@ def make_field(parameter: Parameter, value: Any) -> Widget:
 def shown_value(value: Any) -> str:
     """A value as the form shows it."""
     return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _word(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else shown_value(value)
 
 
 def explain(name: str) -> tuple[str, list[tuple[str, str]]]:

@@ -1,11 +1,12 @@
-"""Models: everything in the workspace and every live run, sorted and filtered; delete with undo."""
+"""Models: everything in the workspace and every live run, sorted, filtered and marked; what can be done with them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,38 +15,39 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Input
 
 from babytui.tui import backend
-from babytui.tui.axis import amount, size
-from babytui.tui.messages import ChatAsked, Failed, FinetuneAsked, FormAsked, InfoAsked, ModelsChanged, WatchAsked
-from babytui.tui.panes.base import Pane
+from babytui.tui.axis import size
+from babytui.tui.bindings import bindings, key_of
+from babytui.tui.messages import (
+    ChatAsked,
+    CompareAsked,
+    FinetuneAsked,
+    FormAsked,
+    InfoAsked,
+    ModelsChanged,
+    WatchAsked,
+)
+from babytui.tui.model_filter import HELP, Filter
+from babytui.tui.panes.base import paragraph
+from babytui.tui.panes.deleting import Deleting
+from babytui.tui.panes.model_table import COLUMNS, ModelTable
+from babytui.tui.subject import Subject
 from babytui.tui.threads import in_thread
+from babytui.tui.widgets.lines import Lines
 from babytui.visible import visible
+from store.names import check_name, check_note
 
-# Columns that go first where there is no room for all (the info screen shows everything).
-DROPPED = ("size", "tokens", "kind", "date", "text", "age", "params")
-COLUMNS = ("name", "state", "age", "kind", "params", "val. loss", "tokens", "text", "date", "size")
-_RIGHT = {"params", "val. loss", "tokens", "size"}
 SCAN_SECONDS = 2.0
-_LONGEST = 22
 
 
-class ModelsPane(Pane):
+class ModelsPane(Deleting):
     """The third pane."""
 
-    key, title = "F4", "Models"
-    hints = (("⏎", "info"), ("c", "chat"), ("w", "watch"), ("f", "fine-tune"), ("d", "delete"), ("u", "undo"),
-             ("/", "filter"), ("o", "sort"), ("O", "turn"), ("e", "form"))
+    title = "Models"
+    keys_before = (("⏎", "info"),)
+    keys_first = ("talk", "mark", "compare", "filter", "delete", "undo", "finetune", "rename", "annotate", "export")
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("i", "info", "What is known about it (also Enter)"),
-        Binding("c", "chat", "Talk to it"),
-        Binding("w", "watch", "Show its training"),
-        Binding("f", "finetune", "Let it learn another text (fine-tune)"),
-        Binding("d", "delete", "Delete it (asks first)"),
-        Binding("u", "undelete", "Bring back what was deleted last"),
-        Binding("slash", "filter", "Show only rows with a word"),
-        Binding("o", "sort", "Sort by the next column"),
-        Binding("O", "reverse", "Reverse the order"),
-        Binding("e", "to_form", "Put its configuration into the form"),
-        Binding("escape", "unfilter", "Show all rows", show=False),
+        *bindings("models"),
+        Binding("escape", "unfilter", "Show all rows, take the marks away", show=False),
         Binding("j", "cursor(1)", show=False),
         Binding("k", "cursor(-1)", show=False),
     ]
@@ -57,34 +59,36 @@ class ModelsPane(Pane):
             super().__init__()
             self.rows, self.signature = rows, signature
 
-    class Deleted(Message):
-        """A thread has moved a model's files to the trash (or, `undone`, back)."""
+    class Done(Message):
+        """A thread has done something else to a model; `text` says what."""
 
-        def __init__(self, deleted: Any, name: str, undone: bool = False):
+        def __init__(self, text: str):
             super().__init__()
-            self.deleted, self.name, self.undone = deleted, name, undone
+            self.text = text
 
     def __init__(self) -> None:
         super().__init__("models")
         self._rows: list[backend.Row] = []
-        self._shown: list[backend.Row] = []
-        self._drawn: dict[str, tuple[str, ...]] = {}
-        self._widths: dict[str, int] = {}
         self._signature: Any = None
         self._sort, self._reverse = "date", True
-        self._trash: list[tuple[Any, str]] = []
+        self._filter = Filter("")
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="filter: part of a name, text or state", compact=True, id="filter")
-        yield DataTable(cursor_type="row", zebra_stripes=False, cell_padding=1, id="table")
+        yield Input(placeholder=HELP, compact=True, id="filter")
+        yield Lines(id="filter-words")
+        yield ModelTable("table")
 
     @property
-    def table(self) -> DataTable[Text]:
-        return self.query_one("#table", DataTable)
+    def table(self) -> ModelTable:
+        return self.query_one(ModelTable)
+
+    @property
+    def _shown(self) -> list[backend.Row]:
+        return self.table.listed
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.query_one("#filter").display = False
+        self.query_one("#filter").display = self.query_one("#filter-words").display = False
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
@@ -98,9 +102,11 @@ class ModelsPane(Pane):
     def first_focus(self) -> Widget | None:
         return self.table
 
+    # --- the table --------------------------------------------------------------------------------
+
     def scan(self, force: bool = False) -> None:
         """Reads the workspace in a thread."""
-        workspace = self.app.workspace  # type: ignore[attr-defined]
+        workspace = self._workspace
         before = None if force else self._signature
 
         def work() -> None:
@@ -112,104 +118,121 @@ class ModelsPane(Pane):
 
     def on_models_pane_scanned(self, event: Scanned) -> None:
         self._rows, self._signature = event.rows, event.signature
+        self.marked &= {row.guid for row in self._rows}
         self._draw()
 
     def _draw(self) -> None:
-        """Brings the table up to date with as few changes as possible."""
-        word = self.query_one("#filter", Input).value.strip().lower()
-        rows = [row for row in self._rows if word in row.searchable]
+        rows = [row for row in self._rows if self._filter.fits(row)]
         rows.sort(key=lambda row: row.key(self._sort), reverse=self._reverse)
         rows.sort(key=lambda row: row.key(self._sort) is None or row.key(self._sort)[0])  # what is unknown goes last
-        texts = {row.guid: {name: visible(text, newlines=False)
-                            for name, text in zip(COLUMNS, row_cells(row), strict=True)} for row in rows}
-        scrolled = len(rows) >= self.table.size.height  # the heading takes a line
-        widths = fitting(list(texts.values()), self.table.outer_size.width - scrolled)
-        columns = tuple(widths)
-        cells = {guid: tuple(row[name] for name in columns) for guid, row in texts.items()}
-        self.set_note(f"{len(rows)}" + (f" of {len(self._rows)} with '{word}'" if word else "")
-                      + (", ⏎ shows more" if len({*columns, "state"}) < len(COLUMNS) else ""))
-        if list(cells) == list(self._drawn) and widths == self._widths:
-            self._update(cells)
-        else:
-            self._rebuild(cells, widths)
-        self._drawn, self._shown = cells, rows
-
-    def _update(self, cells: dict[str, tuple[str, ...]]) -> None:
-        for guid, texts in cells.items():
-            for column, old, new in zip(self._widths, self._drawn[guid], texts, strict=True):
-                if old != new:
-                    self.table.update_cell(guid, column, _cell(column, new))
-
-    def _rebuild(self, cells: dict[str, tuple[str, ...]], widths: dict[str, int]) -> None:
-        table, chosen, at = self.table, self.chosen, self.table.cursor_row
-        self._widths = widths
-        table.clear(columns=True)
-        for name, width in widths.items():
-            table.add_column(self._heading(name), key=name, width=width)
-        for guid, texts in cells.items():
-            table.add_row(*(_cell(c, t) for c, t in zip(widths, texts, strict=True)), key=guid)
-        guids = list(cells)
-        row = guids.index(chosen.guid) if chosen and chosen.guid in cells else min(at, len(guids) - 1)
-        table.move_cursor(row=max(0, row), animate=False)
+        self.table.draw(rows, self.marked, self._sort, self._reverse)
+        seen = sum(row.guid in self.marked for row in rows)
+        self.set_note(f"{len(rows)}" + (f" of {len(self._rows)} with '{self._filter.text}'" if self._filter else "")
+                      + (f", {len(self.marked)} marked" if self.marked else "")
+                      + (f" ({len(self.marked) - seen} not shown)" if seen < len(self.marked) else "")
+                      + (", ⏎ shows more" if self.table.hidden and not self.marked else ""))
 
     @property
     def chosen(self) -> backend.Row | None:
         """The row under the cursor."""
-        at = self.table.cursor_row
-        return self._shown[at] if 0 <= at < len(self._shown) else None
+        return self.table.chosen
 
-    def _heading(self, name: str) -> Text:
-        mark = ("▼" if self._reverse else "▲") if name == self._sort else ""
-        return Text(f"{name}{mark}", justify="right" if name in _RIGHT else "left")
+    @property
+    def picked(self) -> list[backend.Row]:
+        """The marked rows as they are sorted, else the one under the cursor."""
+        if self.marked:
+            order = {row.guid: n for n, row in enumerate(self._shown)}
+            return sorted((row for row in self._rows if row.guid in self.marked),
+                          key=lambda row: order.get(row.guid, len(order)))
+        return [self.chosen] if self.chosen else []
 
-    def _sorted(self) -> None:
-        self._widths = {}
-        self._draw()
+    @property
+    def known(self) -> list[backend.Row]:
+        """All rows, whatever is filtered."""
+        return self._rows
+
+    def row(self, guid: str) -> backend.Row | None:
+        """The row of a model, if it is known."""
+        return next((row for row in self._rows if row.guid == guid), None)
 
     def action_sort(self) -> None:
-        self._sort = COLUMNS[(COLUMNS.index(self._sort) + 1) % len(COLUMNS)]
-        self._sorted()
+        self._sort_by(COLUMNS[(COLUMNS.index(self._sort) + 1) % len(COLUMNS)])
+
+    def _sort_by(self, name: str) -> None:
+        self._sort = name
+        self._draw()
+
+    def action_sort_by(self) -> None:
+        """Offers the columns, also those that have no room."""
+        from babytui.tui.screens.choose import ChooseScreen
+
+        def answered(name: str | None) -> None:
+            if name is not None:
+                self._sort_by(name)
+
+        self.app.push_screen(ChooseScreen("Sort by", list(COLUMNS), self._sort), answered)
 
     def action_reverse(self) -> None:
         self._reverse = not self._reverse
-        self._sorted()
+        self._draw()
 
     @on(DataTable.HeaderSelected)
     def _header(self, event: DataTable.HeaderSelected) -> None:
         event.stop()
         name = str(event.column_key.value)
         self._reverse = not self._reverse if name == self._sort else False
-        self._sort = name
-        self._sorted()
+        self._sort_by(name)
 
     def action_cursor(self, by: int) -> None:
         self.table.move_cursor(row=self.table.cursor_row + by)
 
+    def action_mark(self) -> None:
+        """Marks the row, or takes its mark away, and goes on to the next."""
+        if self.chosen is not None:
+            self.marked ^= {self.chosen.guid}
+            self._draw()
+            self.action_cursor(1)
+
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
         field.display = True
-        field.focus()
+        self.screen.set_focus(field)  # at once: the next key may be on its way
+        self._tell_filter()
 
     def action_unfilter(self) -> None:
         field = self.query_one("#filter", Input)
+        if not field.display and not self._filter and self.marked:
+            self.marked.clear()
+            self._draw()
+            return
         field.value = ""
-        field.display = False
-        self.table.focus()
+        self.screen.set_focus(self.table)
+        field.display = self.query_one("#filter-words").display = False
 
     @on(Input.Changed, "#filter")
     def _filtered(self, event: Input.Changed) -> None:
         event.stop()
+        self._filter = Filter(event.value)
+        self._tell_filter()
         self._draw()
+
+    def _tell_filter(self) -> None:
+        problem, words = self._filter.problem, self.query_one("#filter-words", Lines)
+        words.display = bool(problem)
+        words.show(lambda width: paragraph(problem, width, "bad"))
 
     @on(Input.Submitted, "#filter")
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.table.focus()
+        self.screen.set_focus(self.table)
+        self.query_one("#filter").display = bool(self._filter)
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "down" and self.query_one("#filter").has_focus:
             event.stop()
-            self.table.focus()
+            self.screen.set_focus(self.table)
+
+    # --- what is asked of other places ------------------------------------------------------------
 
     @on(DataTable.RowSelected)
     def _opened(self, event: DataTable.RowSelected) -> None:
@@ -222,8 +245,18 @@ class ModelsPane(Pane):
             self.post_message(InfoAsked(row.guid))
 
     def action_chat(self) -> None:
-        if row := self._trained("talk"):
+        row = self.chosen
+        if row is not None and not row.live:  # of a live run the checkpoints can talk
+            row = self._trained("talk")
+        if row is not None:
             self.post_message(ChatAsked(row.guid, row.name))
+
+    def action_microscope(self) -> None:
+        row = self.chosen
+        if row is not None and not row.live:
+            row = self._trained("be looked into")
+        if row is not None:
+            self.app.look_into(Subject(row.guid))  # type: ignore[attr-defined]
 
     def action_finetune(self) -> None:
         if row := self._trained("learn more"):
@@ -233,8 +266,8 @@ class ModelsPane(Pane):
         """The chosen row if it has a model; says why when it has none."""
         row = self.chosen
         if row is not None and not row.has_model:
-            self.post_message(Failed(f"{row.name} has no model yet; it can {purpose} when it has been trained.",
-                                     "warning"))
+            self._warn(f"{row.name} has no model yet; it can {purpose} when it has been trained. "
+                       f"{key_of('attach')} shows how far it is.")
             return None
         return row
 
@@ -243,91 +276,145 @@ class ModelsPane(Pane):
         if row is not None and row.has_run:
             self.post_message(WatchAsked(row.guid))
         elif row is not None:
-            self.post_message(Failed(f"{row.name} has no training to show: its run folder is not here.", "warning"))
+            self._warn(f"{row.name} has no training to show: its run folder is not here. "
+                       f"{key_of('info')} shows its report.")
 
     def action_to_form(self) -> None:
         row = self.chosen
         if row is not None and row.config:
             self.post_message(FormAsked(row.config, row.name))
 
-    def action_delete(self) -> None:
-        row = self.chosen
-        if row is None:
+    def action_compare(self) -> None:
+        """Compares what is marked; with less than two of them, asks what to compare the chosen one with."""
+        rows = self.picked
+        if len(rows) == 1 and self.chosen is not None and self.chosen is not rows[0]:
+            rows = [*rows, self.chosen]
+        if rows:
+            self.compare(rows)
+
+    def compare(self, rows: Sequence[backend.Row]) -> None:
+        """Opens the comparison of these rows; of one alone, asks for another."""
+        if len(rows) > 1:
+            self.app.did("compare", {"guid": [row.guid for row in rows]})  # type: ignore[attr-defined]
+            self.post_message(CompareAsked([row.guid for row in rows]))
             return
+        from babytui.tui.screens.choose import ChooseScreen
+
+        others = {f"{visible(row.name, newlines=False)}  {row.guid[:8]}": row for row in self._rows
+                  if row.guid != rows[0].guid}
+        if not others:
+            self._warn("There is no other model to compare it with.")
+            return
+
+        def answered(label: str | None) -> None:
+            if label is not None:
+                self.compare([rows[0], others[label]])
+
+        title = f"Compare {visible(rows[0].name, newlines=False)} with"
+        self.app.push_screen(ChooseScreen(title, list(others)), answered)
+
+    # --- names, notes, archives -------------------------------------------------------------------
+
+    def action_rename(self) -> None:
+        if self.chosen is not None:
+            self.rename(self.chosen)
+
+    def rename(self, row: backend.Row) -> None:
+        """Asks for another name."""
+        from babytui.tui.screens.ask import AskScreen
+
+        if self._fixed(row):
+            return
+        now = "" if row.guid.startswith(row.name) else row.name
+
+        def answered(name: str | None) -> None:
+            if name is not None and name != now:
+                self._do("rename", {"guid": row.guid, "name": name},
+                         lambda: backend.rename(self._workspace, row.guid, name),
+                         f"{row.name} is now called {name}." if name else f"{row.name} has no name any more.")
+
+        self.app.push_screen(AskScreen(f"Rename {row.name}", now, check=check_name,
+                                       help="Letters, digits and spaces; an empty name takes it away."), answered)
+
+    def action_annotate(self) -> None:
+        if self.chosen is not None:
+            self.annotate(self.chosen)
+
+    def annotate(self, row: backend.Row) -> None:
+        """Asks for a note."""
+        from babytui.tui.screens.ask import AskScreen
+
+        if self._fixed(row):
+            return
+
+        def answered(text: str | None) -> None:
+            if text is not None and text != row.note:
+                self._do("annotate", {"guid": row.guid, "text": text},
+                         lambda: backend.annotate(self._workspace, row.guid, text),
+                         f"The note is kept with {row.name}." if text.strip() else f"{row.name} has no note any more.")
+
+        self.app.push_screen(AskScreen(f"Note on {row.name}", row.note, check=check_note, lines=True,
+                                       help="Info shows it, and the filter finds it; an empty note removes it."),
+                             answered)
+
+    def _fixed(self, row: backend.Row) -> bool:
         if row.shipped:
-            self.post_message(Failed("The baby that ships is part of the program and stays.", "warning"))
+            self._warn("The baby that ships is part of the program and stays as it is.")
+        return row.shipped
+
+    def action_export(self) -> None:
+        self.export(self.picked)
+
+    def export(self, rows: Sequence[backend.Row]) -> None:
+        """Asks where to write an archive of each."""
+        from babytui.cli.exporting import place
+        from babytui.tui.screens.ask import AskScreen
+
+        rows = [row for row in rows if row.has_model]
+        if not rows:
+            self._warn(f"There is no model yet that could be exported; {key_of('train')} trains one.")
             return
-        if row.live:
-            self.post_message(Failed(f"{row.name} is still training; stop it first (w, then s).", "warning"))
-            return
-        from babytui.tui.screens.confirm import ConfirmScreen
+        one = rows[0]
+        path = str(place(str(Path.cwd()), one.name, one.guid)) if len(rows) == 1 else f"{Path.cwd()}/"
 
-        root = self.app.workspace.root  # type: ignore[attr-defined]
-        names = [file.relative_to(root) if file.is_relative_to(root) else file for file in row.files]
-        files = [visible(str(name), newlines=False) for name in names]
-        lines = [f"{len(files)} files, {size(row.bytes or 0)}:", *(f"  {file}" for file in files), "",
-                 "They move to the workspace's .trash; u brings them back until you quit."]
+        def answered(to: str | None) -> None:
+            for row in rows if to else []:
+                self._do("export", {"guid": row.guid, "to": to}, partial(self._exported, row, str(to)))
 
-        def answered(agreed: bool | None) -> None:
-            if agreed:
-                self._delete(row)
+        title = f"Export {one.name}" if len(rows) == 1 else f"Export {len(rows)} models"
+        what = "The file to write" if len(rows) == 1 else "The folder for an archive of each"
+        self.app.push_screen(AskScreen(title, path, help=f"{what}; nothing is replaced. babytui import reads it."),
+                             answered)
 
-        self.app.push_screen(ConfirmScreen(f"Delete {visible(row.name, newlines=False)}?", lines, "Delete"), answered)
+    def _exported(self, row: backend.Row, to: str) -> str:
+        path, count = backend.export(self._workspace, row.guid, to)
+        return f"{row.name}: {path} ({size(count)})"
 
-    def _delete(self, row: backend.Row) -> None:
-        workspace = self.app.workspace  # type: ignore[attr-defined]
+    def _do(self, name: str, values: dict[str, Any], work: Callable[[], Any], text: str = "") -> None:
+        """Does it in a thread, says what it was, and remembers it as a command. work: may return what to say."""
 
-        def work() -> None:
-            self.post_message(self.Deleted(backend.delete(workspace, row.guid), row.name))
+        def job() -> None:
+            said = work()
+            self.post_message(self.Done(visible(said if isinstance(said, str) else text, newlines=False)))
 
-        in_thread(self, work, "delete")
+        self.app.did(name, values)  # type: ignore[attr-defined]
+        in_thread(self, job, "models")
 
-    def action_undelete(self) -> None:
-        if not self._trash:
-            self.post_message(Failed("Nothing was deleted since the app was opened.", "warning"))
-            return
-        deleted, name = self._trash.pop()
-        workspace = self.app.workspace  # type: ignore[attr-defined]
+    def on_models_pane_done(self, event: Done) -> None:
+        self.notify(event.text, markup=False)
+        self._changed()
 
-        def work() -> None:
-            backend.undelete(workspace, deleted)
-            self.post_message(self.Deleted(deleted, name, undone=True))
-
-        in_thread(self, work, "delete")
-
-    def on_models_pane_deleted(self, event: Deleted) -> None:
-        name = visible(event.name, newlines=False)
-        if event.undone:
-            self.notify(f"{name} is back.", markup=False)
-        else:
-            self._trash.append((event.deleted, event.name))
-            self.notify(f"{name} was deleted; u brings it back.", markup=False)
+    def _changed(self) -> None:
+        self.scan(force=True)
         self.post_message(ModelsChanged())
+        if (again := getattr(self.app.screen, "read_again", None)) is not None:
+            again()
+
+    # --- deleting ---------------------------------------------------------------------------------
+
+    def action_delete(self) -> None:
+        if rows := self.picked:
+            self.delete(rows)
 
 
-def row_cells(row: backend.Row) -> tuple[str, ...]:
-    """The texts of a row, in the order of COLUMNS."""
-    return (row.name, row.state, row.age, row.variant,
-            amount(row.parameters) if row.parameters is not None else "–",
-            f"{row.validation_loss:.4f}" if row.validation_loss is not None else "–",
-            amount(row.tokens) if row.tokens is not None else "–",
-            row.dataset or "–", row.date, size(row.bytes) if row.bytes is not None else "–")
-
-
-def fitting(rows: Sequence[Mapping[str, str]], width: int) -> dict[str, int]:
-    """The columns that fit into `width` cells with these texts, and how wide each is."""
-    widths = {name: max([len(name) + (name != "state"), *(min(len(row[name]), _LONGEST) for row in rows)])
-              for name in COLUMNS if name != "state" or any(row[name] for row in rows)}
-    for name in DROPPED:
-        if sum(widths.values()) + 2 * len(widths) <= width:
-            break
-        widths.pop(name, None)
-    return widths
-
-
-def _cell(column: str, text: str) -> Text:
-    if len(text) > _LONGEST:
-        text = text[: _LONGEST - 1] + "…"
-    style = {"training": "bold green", "paused": "yellow", "died": "red", "failed": "red"}.get(text.split(" ")[0], "") \
-        if column == "state" else ""
-    return Text(text, style=style, justify="right" if column in _RIGHT else "left")
+__all__ = ["ModelsPane"]

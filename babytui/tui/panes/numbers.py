@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from babytui.tui.axis import amount, clock
+from babytui.tui.axis import amount, clock, size
 from babytui.tui.widgets.lines import Line
 
-NARROW = 40
+NARROW, BROAD = 40, 74
+_LEFT_OUT = ("val. ppl", "tokens", "steps/s")  # of what stands in four columns, where there is less room
 
 
 @dataclass
@@ -26,6 +28,8 @@ class RunView:
     end: Mapping[str, Any] | None = None
     base: str = ""
     budget: float | None = None  # seconds of training
+    memory: int | None = None  # bytes that its process holds
+    norms: Mapping[str, Any] | None = None  # the last Norms event
 
     @property
     def title(self) -> str:
@@ -66,28 +70,36 @@ class RunView:
         return " · ".join(parts)
 
 
-def numbers(view: RunView, width: int) -> list[Line]:
-    """Three columns, or one in a narrow place."""
+_BY_NEED = ("loss", "val. loss", "rate", "grad norm", "tokens/s", "memory", "best val.", "epoch", "elapsed")
+
+
+def numbers(view: RunView, width: int, rows: int = 12) -> list[Line]:
+    """Four columns, three, or one in a narrow place, where no more than `rows` of them are shown."""
     if not view.guid:
         return []
     step = view.step
-    facts = [
-        ("loss", _loss(step.get("loss"))), ("val. loss", _loss(view.validation)), ("best val.", _loss(view.best)),
-        ("tokens/s", amount(step["tokens_per_second"]) if step else "–"),
-        ("rate", f"{step['learning_rate']:.3g}" if step else "–"),
-        ("grad norm", _loss(step.get("gradient_norm"), 2)),
-        ("epoch", f"{step['epoch']:.2f}" if step else "–"), ("tokens", amount(step["tokens"]) if step else "–"),
-        ("elapsed", clock(step["seconds"]) if step else "–"),
-    ]
+    pace = float(step.get("seconds") or 0)
+    facts = {
+        "loss": _loss(step.get("loss")), "val. loss": _loss(view.validation), "best val.": _loss(view.best),
+        "val. ppl": _perplexity(view.validation),
+        "tokens/s": amount(step["tokens_per_second"]) if step else "–",
+        "rate": _rate(step["learning_rate"]) if step else "–",
+        "grad norm": _loss(step.get("gradient_norm"), 2), "memory": size(view.memory) if view.memory else "–",
+        "epoch": f"{step['epoch']:.2f}" if step else "–", "tokens": amount(step["tokens"]) if step else "–",
+        "steps/s": f"{step['step'] / pace:.3g}" if pace else "–", "elapsed": clock(pace) if step else "–",
+    }
     if width < NARROW:
-        bar = [_bar(view.share, width), [(f"{view.share:>4.0%} {_remaining(view)}", "value")]]
         where: Line = [(f"{'step':<11}", "label"), (view.where, "value")]
-        return [*bar, where, *([(f"{name:<11}", "label"), (value, "value")] for name, value in facts)]
-    column = width // 3
+        known = [name for name in _BY_NEED if name in facts][: max(0, rows - 3)]
+        return [_bar(view.share, width), [(f"{view.share:>4.0%} {_remaining(view)}", "value")], where,
+                *([(f"{name:<11}", "label"), (facts[name], "value")] for name in facts if name in known)]
+    shown = [fact for fact in facts.items() if width >= BROAD or fact[0] not in _LEFT_OUT]
+    columns = 4 if width >= BROAD else 3
+    column = width // columns
     lines: list[Line] = []
-    for n in range(0, 9, 3):
-        cells = [((f"{name:<10}", "label"), (f"{value:<{column - 10}}"[: column - 10], "value"))
-                 for name, value in facts[n: n + 3]]
+    for n in range(0, len(shown), columns):
+        cells = [((f"{name:<10}", "label"), (f"{value[:column - 11]:<{column - 10}}", "value"))
+                 for name, value in shown[n: n + columns]]
         lines.append([piece for cell in cells for piece in cell])
     text = f"  {view.where}  {view.share:>4.0%} {_remaining(view):<14}"
     return [[*_bar(view.share, max(4, width - len(text))), (text, "value")], *lines]
@@ -110,3 +122,13 @@ def _loss(value: Any, digits: int = 4) -> str:
     if not isinstance(value, (int, float)):
         return "–"
     return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
+
+
+def _rate(value: float) -> str:
+    """A learning rate in at most seven characters."""
+    return next((text for text in (f"{value:.3g}", f"{value:.2g}") if len(text) <= 7), f"{value:.1e}")
+
+
+def _perplexity(loss: float | None) -> str:
+    """How many symbols the model is torn between, on average."""
+    return "–" if loss is None or not 0 <= loss < 14 else f"{math.exp(loss):.4g}"

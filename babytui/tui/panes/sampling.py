@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from rich.text import Text
 from textual.containers import VerticalScroll
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
-from babytui import actions
+from babytui import actions, settings
+from babytui.tui.safe import plain
 from babytui.tui.widgets.fields import FieldChanged, NumberField, SwitchField
 
 STEPS = {"temperature": 0.1, "top_k": 5, "top_p": 0.05, "min_p": 0.05, "repetition": 0.1, "seed": 1, "tokens": 100}
@@ -35,14 +35,19 @@ class Sampling(VerticalScroll, can_focus=False):
             argument = self._arguments[name]
             whole = argument.kind == "int"
             words = (RANDOM,) if name == "seed" else ()
-            default = RANDOM if name == "seed" else f"{argument.default:g}"
+            default = RANDOM if name == "seed" else f"{settings.default_of(argument):g}"
             self.fields[name] = NumberField(default, name=name, step=step, low=argument.low, high=argument.high,
                                             whole=whole, words=words)
-            yield Static(Text("max tokens" if name == "tokens" else name.replace("_", "-")), classes="field-label")
+            yield Static(plain("max tokens" if name == "tokens" else name.replace("_", "-")), classes="field-label")
             yield self.fields[name]
         self.fields["cache"] = SwitchField(True, name="cache")
-        yield Static(Text("cache"), classes="field-label")
+        yield Static("cache", classes="field-label")
         yield self.fields["cache"]
+
+    def take(self, name: str, value: float) -> None:
+        """Puts a value into a field."""
+        if name in self.fields:
+            self.fields[name].value = f"{value:g}"  # type: ignore[attr-defined]
 
     def settings(self) -> tuple[dict[str, Any], str]:
         """The values as `Baby.generate` takes them, and the first mistake as a sentence (or an empty text)."""

@@ -16,8 +16,10 @@ from babytui.bakeoff_progress import DONE, Row
 from babytui.tui import backend
 from babytui.tui.axis import size
 from babytui.tui.bakeoff_feed import Follower, Looked
+from babytui.tui.bindings import bindings, key_of
 from babytui.tui.messages import ChatAsked, Failed, ModelsChanged, WatchAsked
-from babytui.tui.screens.bakeoff_lines import EMPTY, head_lines, key_lines, now_lines, word_lines
+from babytui.tui.screens.bakeoff_lines import empty, head_lines, key_lines, now_lines, word_lines
+from babytui.tui.subject import Subject, Subjects
 from babytui.tui.threads import in_thread
 from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.results import Results
@@ -31,20 +33,10 @@ if TYPE_CHECKING:
 class BakeOffScreen(Screen[None]):
     """Follows one bake-off from a thread; it is a process of its own and goes on when the screen is left."""
 
+    node = "bakeoff"  # its name in the registry of actions
     CSS_PATH = "bakeoff.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "new", "A new bake-off"),
-        Binding("l", "earlier", "The earlier ones"),
-        Binding("i", "info", "What is known about the model (also Enter)"),
-        Binding("c", "chat", "Talk to the model"),
-        Binding("w", "watch", "Show its training"),
-        Binding("o", "sort", "Sort by the next column"),
-        Binding("O", "turn", "Reverse the order"),
-        Binding("x", "export", "Write the table as CSV and JSON"),
-        Binding("s", "stop", "Stop what is being trained, and the bake-off"),
-        Binding("r", "resume", "Go on with what is missing, or try again what failed"),
-        Binding("d", "delete", "Delete it with all its models (asks first)"),
-        Binding("escape,q", "back", "Back; it goes on"),
+        *bindings("bakeoff"),
         Binding("j", "cursor(1)", show=False),
         Binding("k", "cursor(-1)", show=False),
     ]
@@ -66,9 +58,9 @@ class BakeOffScreen(Screen[None]):
     class Asked(Message):
         """A thread has found what a deletion takes away."""
 
-        def __init__(self, bakeoff: BakeOff, name: str, lines: list[str]):
+        def __init__(self, bakeoff: BakeOff, name: str, lines: list[str], live: bool):
             super().__init__()
-            self.bakeoff, self.name, self.lines = bakeoff, name, lines
+            self.bakeoff, self.name, self.lines, self.live = bakeoff, name, lines, live
 
     class Done(Message):
         """A thread has done something; `text` says what. gone: the bake-off that is shown was deleted."""
@@ -152,7 +144,8 @@ class BakeOffScreen(Screen[None]):
         form = self.app.playground.config.form  # type: ignore[attr-defined]
         values, wrong = form.read()
         if wrong:
-            self.post_message(Failed(f"The form's parameters (F2) are wrong: {next(iter(wrong.values()))}"))
+            self.post_message(Failed(f"The form's parameters ({key_of('show config')}) are wrong: "
+                                     f"{next(iter(wrong.values()))}"))
             return
 
         def begun(bakeoff: BakeOff | None) -> None:
@@ -169,7 +162,7 @@ class BakeOffScreen(Screen[None]):
         from babytui.tui.screens.choose import ChooseScreen
 
         if not event.found:
-            self.post_message(Failed("There is no bake-off yet; n starts one.", "warning"))
+            self.post_message(Failed(empty(), "warning"))
             return
         named = {visible(text, newlines=False): guid for guid, text in event.found}
         now = next((text for text, guid in named.items() if self.progress and guid == self.progress.bakeoff.guid), "")
@@ -242,6 +235,15 @@ class BakeOffScreen(Screen[None]):
         self.post_message(Failed(f"{row.architecture.label} has no model: {why}", "warning"))
         return None
 
+    def subjects(self) -> Subjects:
+        """The chosen row's model, also while it is trained."""
+        row = self.chosen
+        if row is None:
+            return "There is no model here yet."
+        if not row.values.get("guid"):
+            return f"{row.architecture.label} has no model to look into: it is {row.text}."
+        return [Subject(str(row.values["guid"]), row.architecture.label)]
+
     def action_info(self) -> None:
         from babytui.tui.screens.info import InfoScreen
 
@@ -259,31 +261,43 @@ class BakeOffScreen(Screen[None]):
             self.app.playground.post_message(WatchAsked(str(row.values["guid"])))  # type: ignore[attr-defined]
             self.dismiss()
         elif row is not None:
-            self.post_message(Failed(f"{row.architecture.label} has not been trained.", "warning"))
+            self.post_message(Failed(f"{row.architecture.label} has not been trained; "
+                                     f"{key_of('bakeoff resume')} goes on with what is missing.", "warning"))
 
     # --- the bake-off itself ----------------------------------------------------------------------
 
-    def _do(self, work: Callable[[BakeOff], str]) -> None:
-        """Does something to the bake-off in a thread and says what it came to."""
+    def _do(self, work: Callable[[BakeOff], str], name: str = "", **values: Any) -> None:
+        """Does something to the bake-off in a thread and says what it came to. name, values: the action that does it
+        on the command line."""
         if self.progress is None:
-            self.post_message(Failed("There is no bake-off here; n starts one.", "warning"))
+            self.post_message(Failed(empty(), "warning"))
             return
         bakeoff = self.progress.bakeoff
-        in_thread(self, lambda: self.post_message(self.Done(work(bakeoff))), "do")
+        did = self.app.did  # type: ignore[attr-defined]
+
+        def done() -> None:
+            text = work(bakeoff)
+            if name:
+                self.app.call_from_thread(did, name, {"bakeoff": bakeoff.guid, **values})
+            self.post_message(self.Done(text))
+
+        in_thread(self, done, "do")
 
     def action_stop(self) -> None:
         def work(bakeoff: BakeOff) -> str:
             bakeoff.stop()
             return "It stops after this step."
 
-        self._do(work)
+        self._do(work, "bakeoff stop")
 
     def action_resume(self) -> None:
+        retry = self.progress is not None and self.progress.bakeoff.status() == "finished"
+
         def work(bakeoff: BakeOff) -> str:
-            bakeoff.resume(retry=bakeoff.status() == "finished")
+            bakeoff.resume(retry=retry)
             return "It goes on."
 
-        self._do(work)
+        self._do(work, "bakeoff resume", retry=retry)
 
     def action_export(self) -> None:
         progress, values = self.progress, [row.values for row in self.table.shown]
@@ -296,8 +310,8 @@ class BakeOffScreen(Screen[None]):
         self._do(work)
 
     def action_delete(self) -> None:
-        if self.progress is None or self.status in ("running", "stopping", "starting"):
-            self.post_message(Failed("It is at work; stop it first (s)." if self.progress else EMPTY, "warning"))
+        if self.progress is None:
+            self.post_message(Failed(empty(), "warning"))
             return
         bakeoff = self.progress.bakeoff
 
@@ -305,8 +319,10 @@ class BakeOffScreen(Screen[None]):
             models = bakeoff.models()
             lines = [f"{len(models)} models, {size(sum(model.bytes for model in models))}:",
                      *(f"  {visible(model.name, newlines=False)}  {model.guid[:8]}" for model in models), "",
-                     "They move to the workspace's .trash with the table."]
-            self.post_message(self.Asked(bakeoff, bakeoff.name, lines))
+                     "They move to the trash with the table; `babytui trash restore` brings them back."]
+            if bakeoff.alive:
+                lines[:0] = ["It is at work. It will be stopped and then deleted.", ""]
+            self.post_message(self.Asked(bakeoff, bakeoff.name, lines, bakeoff.alive))
 
         in_thread(self, work, "ask")
 
@@ -315,12 +331,22 @@ class BakeOffScreen(Screen[None]):
 
         bakeoff, name = event.bakeoff, visible(event.name, newlines=False)
 
+        def work() -> None:
+            if event.live:
+                backend.halt_bakeoff(bakeoff)
+            bakeoff.delete()
+            self.app.call_from_thread(self.app.did, "bakeoff delete",  # type: ignore[attr-defined]
+                                      {"bakeoff": bakeoff.guid, "stop": event.live})
+            self.post_message(self.Done(f"{name} and its models are in the trash.", gone=True))
+
         def answered(agreed: bool | None) -> None:
             if agreed:
-                in_thread(self, lambda: self.post_message(self.Done(
-                    f"{name} and {len(bakeoff.delete()) - 1} models are in the trash.", gone=True)), "do")
+                if event.live:
+                    self.notify(f"Stopping {name}…", markup=False)
+                in_thread(self, work, "do")
 
-        self.app.push_screen(ConfirmScreen(f"Delete {name} and its models?", event.lines, "Delete"), answered)
+        self.app.push_screen(ConfirmScreen(f"Delete {name} and its models?", event.lines,
+                                           "Stop and delete" if event.live else "Delete"), answered)
 
     def on_bake_off_screen_done(self, event: Done) -> None:
         self.notify(visible(event.text, newlines=False), markup=False, timeout=6)

@@ -52,7 +52,7 @@ class BakeOffForm(CostedForm[BakeOffWishes, "tuple[Draft, Cost]", "BakeOff"]):
     debounce: ClassVar[float] = 0.3
 
     def __init__(self, values: dict[str, Any]):
-        super().__init__("New bake-off", "space picks · F9 start · F8 copy · Esc back")
+        super().__init__("New bake-off", [("space", "pick"), ("F9", "start"), ("F8", "copy"), ("Esc", "back")])
         self._values = values
 
     def body(self) -> ComposeResult:

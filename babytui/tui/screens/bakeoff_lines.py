@@ -10,31 +10,35 @@ from rich.cells import cell_len
 from babytui import bakeoff_table as table
 from babytui.bakeoff_progress import DONE, FAILED, Row
 from babytui.tui.axis import clock
+from babytui.tui.bindings import key_of
 from babytui.tui.widgets.lines import Line
-from babytui.visible import visible
 
 if TYPE_CHECKING:
     from babytui.bakeoff_progress import Progress
 
 KEYS = (("n", "new"), ("l", "earlier"), ("⏎", "info"), ("c", "chat"), ("w", "watch"), ("o", "sort"), ("O", "turn"),
         ("x", "export"), ("s", "stop"), ("r", "resume"), ("d", "delete"), ("Esc", "back"))
-EMPTY = "There is no bake-off yet; n starts one."
+
+
+def empty() -> str:
+    """What is said where no bake-off is."""
+    return f"There is no bake-off here; {key_of('bakeoff new')} starts one."
 
 
 def head_lines(progress: Progress | None, rows: Sequence[Row], status: str, left: float | None,
                width: int) -> list[Line]:
     """Its name and how far it is, above what its runs share. left: seconds, None when that is not known."""
     if progress is None:
-        return [[("bake-offs", "strong")], [(EMPTY, "label")]]
+        return [[("bake-offs", "strong")], [(empty(), "label")]]
     plan = progress.plan
     done = sum(row.state in (DONE, FAILED) for row in rows)
     role = {"running": "good", "failed": "bad", "died": "bad"}.get(status, "accent")
-    parts: Line = [(visible(str(plan.get("name") or ""), newlines=False), "strong"), ("  ", "text"),
+    parts: Line = [(str(plan.get("name") or ""), "strong"), ("  ", "text"),
                    (status, role), (f"  {done} of {len(rows)} done", "value")]
     if left is not None:
         parts.append((f"  about {clock(left)} left", "value"))
     config = plan.get("config") or {}
-    facts = [f"{progress.budget} each", visible(str(plan.get("dataset") or ""), newlines=False),
+    facts = [f"{progress.budget} each", str(plan.get("dataset") or ""),
              f"seed {plan.get('seed')}", count(config.get("n_layers"), "layer"), f"width {config.get('n_emb')}",
              f"context {config.get('n_ctx')}", f"batch {config.get('batch_size')}"]
     if (jobs := int(plan.get("jobs") or 1)) > 1:
@@ -47,7 +51,7 @@ def head_lines(progress: Progress | None, rows: Sequence[Row], status: str, left
 def word_lines(row: Row | None, sorted_by: str) -> list[Line]:
     """Why the chosen one failed, else what the column means that the table is sorted by (empty: there is none)."""
     if row is not None and row.values.get("error"):
-        return [[(f"{row.architecture.label}: {visible(str(row.values['error']), newlines=False)}", "bad")]]
+        return [[(f"{row.architecture.label}: {row.values['error']}", "bad")]]
     if sorted_by in ("architecture", ""):
         return [[]]
     column = table.BY_KEY[sorted_by]
@@ -61,7 +65,7 @@ def now_lines(rows: Sequence[Row], status: str, message: str, width: int) -> lis
     ended = {"died": "It died; r goes on with what is missing.",
              "stopped": "It was stopped; r goes on with what is missing.", "failed": message}.get(status, "")
     if ended or not live:
-        return [[(visible(ended, newlines=False), "warn")]]
+        return [[(ended, "warn")]]
     row = live[0]
     words = f"  {row.architecture.label} {row.text}"
     if row.values.get("validation_loss") is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,11 +13,15 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from babytui.tui.safe import plain
+from babytui.tui.widgets.bars import hint_content
+
 
 class ChooseScreen(ModalScreen[str]):
     """Dismisses with the chosen value, or None."""
 
     CSS_PATH = "dialogs.tcss"
+    TYPED: ClassVar[bool] = True  # letters narrow the list
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,ctrl+c", "dismiss", "Back"),
         Binding("home", "first", show=False, priority=True),
@@ -30,8 +33,8 @@ class ChooseScreen(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         box = Vertical(classes="dialog")
-        box.border_title = Text(self._title)
-        box.border_subtitle = "Enter choose · Esc back · type to find"
+        box.border_title = plain(self._title)
+        box.border_subtitle = hint_content([("⏎", "choose"), ("letters", "find"), ("Esc", "back")])
         with box:
             yield OptionList(compact=True)
 
@@ -42,12 +45,12 @@ class ChooseScreen(ModalScreen[str]):
         found = [o for o in self._options if self._typed.lower() in o.lower()]
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([Option(Text(o)) for o in found])
+        options.add_options([Option(plain(o)) for o in found])
         self._shown = found
         if found:
             options.highlighted = found.index(self._value) if self._value in found else 0
         box = self.query_one(Vertical)
-        box.border_title = Text(f"{self._title}: {self._typed}" if self._typed else self._title)
+        box.border_title = plain(f"{self._title}: {self._typed}" if self._typed else self._title)
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "backspace" and self._typed:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
+
+from babytui.tui.safe import plain, plain_lines
 
 
 class ConfirmScreen(ModalScreen[bool]):
@@ -30,10 +31,10 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         box = Vertical(classes="dialog")
-        box.border_title = Text(self._title)
+        box.border_title = plain(self._title)
         with box:
             with VerticalScroll(can_focus=False):
-                yield Static(Text("\n".join(self._lines)))
+                yield Static(plain_lines(self._lines))
             with Horizontal():
                 yield Button("Cancel (n)", id="no", compact=True)
                 yield Button(f"{self._yes} (y)", id="yes", variant="error", compact=True)

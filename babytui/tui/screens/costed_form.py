@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,9 +19,10 @@ from babytui.tui import backend
 from babytui.tui.messages import Failed
 from babytui.tui.panes.base import paragraph
 from babytui.tui.panes.form import Rows
+from babytui.tui.safe import plain
 from babytui.tui.threads import Inquiry, in_thread
+from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.lines import Line, Lines
-from babytui.visible import visible
 from engine.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -71,11 +71,12 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
             super().__init__()
             self.begun = begun
 
-    def __init__(self, title: str, hints: str) -> None:
+    def __init__(self, title: str, hints: Sequence[tuple[str, str]]) -> None:
         super().__init__()
         self._heading, self._hints = title, hints
         self._inquiry = Inquiry(self, self._compute)
         self._answer: Answer | None = None
+        self._line = ""  # the command that does what was begun
         self._error = ""
         self._starting = False
 
@@ -129,7 +130,7 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
 
     def compose(self) -> ComposeResult:
         box = Vertical(classes="dialog")
-        box.border_title, box.border_subtitle = Text(self._heading), self._hints
+        box.border_title, box.border_subtitle = plain(self._heading), hint_content(self._hints)
         with box:
             yield from self.body()
             with Horizontal(classes="buttons"):
@@ -209,7 +210,7 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
         """Shows what it takes, or the mistake under its field (with the cost if it has none)."""
         form = self.form
         for name in form.fields:
-            form.show_problem(name, visible(error, newlines=False) if name == where else None)
+            form.show_problem(name, error if name == where else None)
         self._answer, self._error = answer, "" if where in form.fields else error
         if answer is not None:
             for name, text in self.suggestions(answer).items():
@@ -220,7 +221,7 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
         answer, error = self._answer, self._error
 
         def build(width: int) -> list[Line]:
-            wrong = paragraph(visible(error, newlines=False), width, "bad") if error else None
+            wrong = paragraph(error, width, "bad") if error else None
             return [*self.above(width), *(wrong or self.told(answer, width))]
 
         self.query_one(".cost", Lines).show(build)
@@ -238,6 +239,7 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
             return
         self._inquiry.drop()  # what is still being worked out must not take an error away
         workspace = self.workspace
+        self._line = self.command(workspace, wishes)
         self._be_starting(True)
         self._work(lambda: self._begin(workspace, wishes), None, "start")
 
@@ -251,6 +253,7 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
         button.label = "Starting …" if starting else "Start (F9)"
 
     def on_costed_form_started(self, event: Started) -> None:
+        self.app.note(self._line)  # type: ignore[attr-defined]
         self.dismiss(event.begun)
 
     @on(Failed)

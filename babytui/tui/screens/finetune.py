@@ -20,7 +20,6 @@ from babytui.tui.panes.form import Rows, shown_value
 from babytui.tui.screens.costed_form import CostedForm
 from babytui.tui.widgets.fields import ChoiceField, NumberField, TextField
 from babytui.tui.widgets.lines import Line, Lines
-from babytui.visible import visible
 from engine.config import PARAMETERS
 from engine.errors import ConfigError
 
@@ -63,7 +62,7 @@ class FinetuneScreen(CostedForm[Wishes, "Prepared", "Run"]):
     CSS_PATH = ["dialogs.tcss", "finetune.tcss"]
 
     def __init__(self, guid: str, name: str):
-        super().__init__(f"Fine-tune {visible(name, newlines=False)}", "F9 start · F8 copy as command · Esc back")
+        super().__init__(f"Fine-tune {name}", [("F9", "start"), ("F8", "copy as command"), ("Esc", "back")])
         self._guid = guid
         self._set: set[str] = set()  # parameters that the person changed
 

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import Button, Static
 
+from babytui import actions
 from babytui.tui import backend
+from babytui.tui.bindings import bindings, hints, key_of
 from babytui.tui.messages import (
     ChatAsked,
+    CompareAsked,
     Failed,
     FinetuneAsked,
     FormAsked,
@@ -31,9 +34,10 @@ from babytui.tui.panes.chat import ChatPane
 from babytui.tui.panes.config import ConfigPane
 from babytui.tui.panes.models import ModelsPane
 from babytui.tui.panes.training import TrainingPane
+from babytui.tui.safe import plain
+from babytui.tui.subject import Subject, Subjects
 from babytui.tui.threads import in_thread
 from babytui.tui.widgets.bars import KeyBar, TopBar
-from babytui.visible import visible
 
 if TYPE_CHECKING:
     from babytui.runs import Run
@@ -42,8 +46,18 @@ PANES: tuple[type[Pane], ...] = (ConfigPane, TrainingPane, ModelsPane, ChatPane)
 NAMES = ("config", "training", "models", "chat")
 SMALLEST = (60, 18)
 ALL_FROM = (120, 24)  # the smallest size that shows all panes
-HINTS = (("^Q", "quit"), ("F9", "train"), ("F6", "zoom"), ("^P", "commands"), ("F1", "keys"), ("F10", "bake-off"),
-         ("^C", "copy"), ("^Z", "suspend"), ("Tab", "next"), ("1-4", "panes"))
+_FIRST = ("quit", "train", "maximise", "commands", "help", "bakeoff", "copy", "suspend")
+
+
+def key_hints() -> list[tuple[str, str]]:
+    """The keys that work everywhere, the most needed first."""
+    found: dict[str, str] = {}
+    for node in ("app", "playground"):
+        for key, text in hints(node):
+            found.setdefault(text, key)  # the app's, which also hold while one types
+    order = [actions.find(name).hint for name in _FIRST]
+    order += [text for text in found if text not in order]
+    return [(found[text], text) for text in order if text in found] + [("Tab", "next"), ("1-4", "panes")]
 
 
 class PlaygroundScreen(Screen[None]):
@@ -52,21 +66,7 @@ class PlaygroundScreen(Screen[None]):
     AUTO_FOCUS = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide"), (160, "-broad")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-high"), (50, "-tall")]
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2,ctrl+g", "show('config')", "Config", priority=True),
-        Binding("f3,ctrl+r", "show('training')", "Training", priority=True),
-        Binding("f4,ctrl+l", "show('models')", "Models", priority=True),
-        Binding("f5,ctrl+o", "show('chat')", "Chat", priority=True),
-        Binding("1", "show('config')", "Config", show=False),
-        Binding("2", "show('training')", "Training", show=False),
-        Binding("3", "show('models')", "Models", show=False),
-        Binding("4", "show('chat')", "Chat", show=False),
-        Binding("f6,ctrl+f", "maximise", "Maximise the pane, and back", priority=True),
-        Binding("z", "maximise", "Maximise the pane, and back", show=False),
-        Binding("f9,ctrl+t", "train", "Train with the form's values", priority=True),
-        Binding("f10,ctrl+b", "bakeoff", "Bake-off: many architectures compared", priority=True),
-        Binding("q", "app.quit", "Quit; runs go on", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("playground")
 
     def __init__(self) -> None:
         super().__init__(id="playground")
@@ -75,15 +75,15 @@ class PlaygroundScreen(Screen[None]):
         self.ready = False
 
     def compose(self) -> ComposeResult:
-        yield TopBar([(name, pane.key, pane.title) for name, pane in zip(NAMES, PANES, strict=True)])
+        yield TopBar([(name, pane.title) for name, pane in zip(NAMES, PANES, strict=True)])
         with Container(id="panes", classes="-tabs"):
             for pane in PANES:
                 yield pane()
-        yield KeyBar(HINTS)
+        yield KeyBar(key_hints())
         yield Static("", id="too-small", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(TopBar).tell(current=self.current, workspace=visible(str(self.workspace.root), newlines=False))
+        self.query_one(TopBar).tell(current=self.current, workspace=str(self.workspace.root))
         self.action_show("chat")
         self.call_after_refresh(self.set_timer, 0.05, self._begin)
 
@@ -114,6 +114,8 @@ class PlaygroundScreen(Screen[None]):
         self.ready = True
         if self.focused is None:  # its pane was opened before it was built
             self.action_show(self.current)
+        if self.app.chosen["tour"] and self.app.screen is self and not self.has_class("-small"):  # type: ignore[attr-defined]
+            self.app.action_tour()  # type: ignore[attr-defined]
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
@@ -122,7 +124,7 @@ class PlaygroundScreen(Screen[None]):
         if small:
             self.query_one("#too-small", Static).update(
                 f"This terminal has {width}×{height} cells; babytui needs {SMALLEST[0]}×{SMALLEST[1]}. "
-                "Make it larger, or press ctrl+q: runs go on.")
+                f"Make it larger, or press {key_of('quit')}: runs go on.")
         self._arrange()
         if not small and self.ready and self.focused is None:  # what had the focus was hidden while it was small
             self.call_after_refresh(self.action_show, self.current)
@@ -155,12 +157,44 @@ class PlaygroundScreen(Screen[None]):
             self.current = pane.id
             self._arrange()
 
+    def name_keys(self) -> None:
+        """Writes the keys again, which have changed."""
+        bar = self.query_one(KeyBar)
+        bar.hints = key_hints()
+        bar.lay_out()
+        for pane in self.query(Pane):
+            pane.decorate()
+        self.query_one(TopBar).name_keys()
+        self.config.query_one("#train", Button).label = plain(f"Train ({key_of('train')})")
+
     def action_maximise(self) -> None:
         self.maximised = not self.maximised
         self._arrange()
 
     def action_train(self) -> None:
         self.config.ask_to_train()
+
+    def subjects(self) -> Subjects:
+        """The model that the chat talks to, else the chosen one."""
+        if self.ready and self.chat.baby is not None:
+            return [Subject(self.chat.guid, self.chat.baby.name)]
+        if self.ready and (row := self.models.chosen) is not None:
+            return [Subject(row.guid, row.name)]
+        return f"There is no model to look into; {key_of('train')} makes one."
+
+    def action_copy_command(self) -> None:
+        """Offers what was done as command lines, and that of the form; the chosen one is copied."""
+        from babytui.tui.screens.choose import ChooseScreen
+
+        form = actions.command_line("train", self.config.arguments(), workspace=str(self.workspace.root))
+        lines = list(dict.fromkeys([*self.app.done, form]))  # type: ignore[attr-defined]
+
+        def copy(line: str | None) -> None:
+            if line:
+                self.app.copy_to_clipboard(line)
+                self.notify(line, title="Copied", markup=False, timeout=8)
+
+        self.app.push_screen(ChooseScreen("Copy as a command", lines, lines[0]), copy)
 
     def action_bakeoff(self) -> None:
         """The bake-off at work, else the last one, else the form of a new one."""
@@ -177,11 +211,13 @@ class PlaygroundScreen(Screen[None]):
 
     @on(TrainAsked)
     def _train(self, event: TrainAsked) -> None:
-        workspace = self.workspace
+        workspace, arguments = self.workspace, self.config.arguments()
         self.notify("Starting …", timeout=2)
 
         def work() -> None:
-            self.post_message(RunStarted(backend.start(workspace, event.values, event.text, event.name, event.prompt)))
+            run = backend.start(workspace, event.values, event.text, event.name, event.prompt)
+            self.app.call_from_thread(self.app.did, "train", arguments)  # type: ignore[attr-defined]
+            self.post_message(RunStarted(run))
 
         in_thread(self, work, "start")
 
@@ -190,6 +226,7 @@ class PlaygroundScreen(Screen[None]):
         self.training.attach(event.run, event.run.name, event.run.base_name)
         self.action_show("training")
         self.models.scan()
+        self.config.read_again()
 
     @on(RunChanged)
     def _run_changed(self, event: RunChanged) -> None:
@@ -199,19 +236,26 @@ class PlaygroundScreen(Screen[None]):
     def _ended(self, event: RunEnded) -> None:
         """A model that has just been made is the one to talk to, unless another is talking."""
         if event.status in ("finished", "stopped"):
-            self.notify(f"{event.name} is {event.status} and can talk: F5.", markup=False)
+            self.notify(f"{event.name} is {event.status} and can talk: {key_of('show chat')}.", markup=False)
             if not self.chat.writing:
                 self.chat.load(event.guid, event.name)
+        elif event.status == "deleted":
+            self.notify(f"{event.name} was deleted; {key_of('undo')} among the models brings it back.", markup=False)
         else:
-            self.notify(f"{event.name} {event.status}; the log says why.", severity="error", markup=False)
+            pane = key_of("show training")
+            then = (f"its process was killed or lost; {key_of('resume')} in its pane ({pane}) goes on where it was"
+                    if event.status == "died" else f"the log ({pane}) says why")
+            self.notify(f"{event.name} {event.status}: {then}.", severity="error", markup=False)
 
     @on(ModelsChanged)
     def _models_changed(self, event: Message) -> None:
         self.models.scan()
+        self.config.read_again()
 
     @on(WatchAsked)
     def _watch(self, event: WatchAsked) -> None:
         self.training.watch_run(event.guid)
+        self.app.did("attach", {"guid": event.guid})  # type: ignore[attr-defined]
         self.action_show("training")
 
     @on(ChatAsked)
@@ -239,8 +283,15 @@ class PlaygroundScreen(Screen[None]):
         from babytui.tui.screens.info import InfoScreen
 
         self.app.push_screen(InfoScreen(self.workspace, event.guid))
+        self.app.did("info", {"guid": event.guid})  # type: ignore[attr-defined]
+
+    @on(CompareAsked)
+    def _compare(self, event: CompareAsked) -> None:
+        from babytui.tui.screens.compare import CompareScreen
+
+        self.app.push_screen(CompareScreen(self.workspace, event.guids))
 
     @on(Failed)
     def _failed(self, event: Failed) -> None:
         severity: Any = event.severity
-        self.notify(visible(event.text), severity=severity, markup=False, timeout=8)
+        self.notify(event.text, severity=severity, markup=False, timeout=8)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
+from babytui.tui.safe import plain
+from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.lines import Line, Lines
 
 
@@ -29,8 +30,8 @@ class TextScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         box = Vertical(classes="dialog")
-        box.border_title = Text(self._title)
-        box.border_subtitle = "Esc back · ↑ ↓ scroll"
+        box.border_title = plain(self._title)
+        box.border_subtitle = hint_content([("↑ ↓", "scroll"), ("Esc", "back")])
         with box, VerticalScroll():
             yield Lines(self._lines)
 

@@ -9,6 +9,7 @@ from textual import events
 from textual.content import Content
 from textual.message import Message
 
+from babytui.tui.bindings import pane_key
 from babytui.tui.widgets.lines import Line, Lines
 
 
@@ -24,20 +25,30 @@ class TopBar(Lines):
             super().__init__()
             self.pane = pane
 
-    def __init__(self, tabs: Sequence[tuple[str, str, str]]):
-        """tabs: (pane id, key, title)."""
+    def __init__(self, tabs: Sequence[tuple[str, str]]):
+        """tabs: (pane id, title)."""
         super().__init__([[]], id="topbar")
-        self._tabs = tabs
-        self._current, self._tabbed, self._workspace, self._status = "", False, "", ""
+        self._panes = tabs
+        self._tabs = self._with_keys()
+        self._current, self._tabbed, self._workspace, self._status, self._pace = "", False, "", "", ""
         self._spans: list[tuple[int, int, str]] = []
 
     def tell(self, *, current: str | None = None, tabbed: bool | None = None, workspace: str | None = None,
-             status: str | None = None) -> None:
-        """Changes any of what is shown."""
+             status: str | None = None, pace: str | None = None) -> None:
+        """Changes any of what is shown. pace: why less is painted than could be."""
         self._current = self._current if current is None else current
         self._tabbed = self._tabbed if tabbed is None else tabbed
         self._workspace = self._workspace if workspace is None else workspace
         self._status = self._status if status is None else status
+        self._pace = self._pace if pace is None else pace
+        self._arrange()
+
+    def _with_keys(self) -> list[tuple[str, str, str]]:
+        return [(pane, pane_key(pane), title) for pane, title in self._panes]
+
+    def name_keys(self) -> None:
+        """Writes the keys again, which have changed."""
+        self._tabs = self._with_keys()
         self._arrange()
 
     def on_resize(self, _event: events.Resize) -> None:
@@ -59,12 +70,16 @@ class TopBar(Lines):
             left = [("babytui", "strong"), ("  " + self._workspace, "dim")]
         used = sum(cell_len(text) for text, _ in left)
         room = width - used - 2
+        pace = next((text for text in (self._pace, self._pace.partition(":")[0]) if cell_len(text) <= room), "")
         parts = self._status.split(" · ")
-        while parts and cell_len(" · ".join(parts)) > room:
+        gap = "  " if pace and self._status else ""
+        while parts and cell_len(pace + gap + " · ".join(parts)) > room:
             parts.pop()
         status = " · ".join(parts)
-        if status:
-            left += [(" " * (width - used - cell_len(status)), "text"), (status, "accent")]
+        if pace or status:
+            gap = gap if status else ""
+            blank = width - used - cell_len(pace + gap + status)
+            left += [(" " * blank, "text"), (pace, "warn"), (gap, "text"), (status, "accent")]
         self.set_lines([left])
 
     def on_click(self, event: events.Click) -> None:
@@ -102,8 +117,8 @@ class KeyBar(Lines):
         self.set_lines([line])
 
 
-def hint_content(hints: Sequence[tuple[str, str]], width: int) -> Content:
-    """Hints for a pane's border: as many as fit into `width` cells."""
+def hint_content(hints: Sequence[tuple[str, str]], width: int = 500) -> Content:
+    """Hints for the border of a pane or a dialog: as many as fit into `width` cells."""
     parts: list[str | tuple[str, str]] = []
     used = 0
     for key, name in hints:

@@ -21,6 +21,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input, Switch
 
+from babytui.tui.safe import plain
+from babytui.visible import cells, cut
+
 _MOVE: list[BindingType] = [
     Binding("up", "app.focus_previous", show=False),
     Binding("down", "app.focus_next", show=False),
@@ -37,7 +40,35 @@ class FieldChanged(Message):
         self.name = field.name or ""
 
 
-class TextField(Input):
+class Former:
+    """For a field: `former`, the value that it had in the last run, shown at its end when it is another now."""
+
+    _former = ""
+
+    @property
+    def former(self) -> str:
+        return self._former
+
+    @former.setter
+    def former(self, text: str) -> None:
+        if text != self._former:
+            self._former = text
+            self.refresh()  # type: ignore[attr-defined]
+
+    def _was(self, room: int) -> str:
+        """What is said of it in at most `room` cells; nothing when there is no room."""
+        text = f"was {self._former}" if self._former else ""
+        return text if text and cells(text) < room else ""
+
+
+class Limited(Input):
+    """An input that says how much it takes, instead of ringing the terminal's bell."""
+
+    def restricted(self) -> None:
+        self.app.notify(f"{self.max_length} characters at most here.", severity="warning")
+
+
+class TextField(Former, Limited):
     """One row of free text."""
 
     BINDINGS: ClassVar[list[BindingType]] = _MOVE
@@ -45,8 +76,9 @@ class TextField(Input):
 
     def __init__(self, value: str = "", *, name: str, id: str | None = None, placeholder: str = "",
                  max_length: int = 1000):
-        super().__init__(value, name=name, id=id, placeholder=placeholder, max_length=max_length,
-                         select_on_focus=False)
+        with self.prevent(Input.Changed):  # it is made so, nobody changes it
+            super().__init__(value, name=name, id=id, placeholder=placeholder, max_length=max_length,
+                             select_on_focus=False)
 
     def validate(self, value: str) -> None:
         """Nothing: the form says what is wrong, and Input's own way restyles every field twice when it is made."""
@@ -101,15 +133,19 @@ class NumberField(TextField):
     def render_lines(self, crop: Any) -> list[Strip]:
         strips = super().render_lines(crop)
         width = self.outer_size.width
-        if not strips or crop.right < width or crop.x > width - 8 or not (self.has_focus or self.mouse_hover):
+        if not strips or crop.right < width or crop.x > width - 8:
             return strips
-        style = self.rich_style + Style(bold=True)
-        strip = strips[0].crop(0, width - len(_BUTTONS) - crop.x)
-        strips[0] = Strip([*strip, Segment(_BUTTONS, style)], width - crop.x)
+        active = self.has_focus or self.mouse_hover
+        was = self._was(width - (len(_BUTTONS) if active else 1) - cells(self.value) - 1)
+        was += " " * (not active and bool(was))
+        ends = [Segment(was, self.rich_style + Style(dim=True)),
+                Segment(_BUTTONS if active else "", self.rich_style + Style(bold=True))]
+        strip = strips[0].crop(0, width - crop.x - sum(len(segment.text) for segment in ends))
+        strips[0] = Strip([*strip, *(segment for segment in ends if segment.text)], width - crop.x)
         return strips
 
 
-class ChoiceField(Widget, can_focus=True):
+class ChoiceField(Former, Widget, can_focus=True):
     """One of several values: + and - or left and right go through them, Enter shows the list."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -141,9 +177,12 @@ class ChoiceField(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         mark = " ▾"
-        text = self.value if len(self.value) <= width - 2 else self.value[: max(0, width - 3)] + "…"
-        return Strip([Segment(f"{text:<{max(0, width - 2)}}"[: max(0, width - 2)] + mark, self.rich_style)]
-                     ).adjust_cell_length(width, self.rich_style)
+        room = max(0, width - cells(mark))
+        text = cut(self.value, room)
+        was = self._was(room - cells(text) - 1)
+        gap = " " * (room - cells(text) - cells(was))
+        return Strip([Segment(text + gap, self.rich_style), Segment(was, self.rich_style + Style(dim=True)),
+                      Segment(mark, self.rich_style)]).adjust_cell_length(width, self.rich_style)
 
     def action_step(self, direction: int) -> None:
         if self.options:
@@ -165,7 +204,7 @@ class ChoiceField(Widget, can_focus=True):
         self.app.push_screen(screen, done)
 
 
-class SwitchField(Switch):
+class SwitchField(Former, Switch):
     """On or off in one row, told by a word and a mark, not by colour alone."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*_MOVE, Binding("right,plus,equals_sign", "set(True)", show=False),
@@ -179,7 +218,10 @@ class SwitchField(Switch):
         super().__init__(value, animate=False, name=name, id=id)
 
     def render(self) -> Text:
-        return Text("● on" if self.value else "○ off")
+        text = plain("● on" if self.value else "○ off")
+        if was := self._was(self.size.width - 7):
+            text.append(" " * (self.size.width - 2 - len(text) - len(was)) + was, "dim")
+        return text
 
     def action_set(self, value: bool) -> None:
         self.value = value

@@ -1,6 +1,7 @@
 """Lines of styled text that repaint only what changed: the base of everything here that updates often.
 
-A line is a list of (text, role) pieces; a role's colour comes from the theme. Text is never parsed for markup.
+A line is a list of (text, role) pieces; a role's colour comes from the theme. Text is never parsed for markup, and
+its control characters are shown as marks.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from babytui.visible import visible
+
 Piece = tuple[str, str]
 Line = list[Piece]
 # Role → (theme variable, share of it on the background, bold). Component classes would be the stylesheet's way, but
 # a dozen of them on every widget that draws lines cost half of the time to the first paint.
 ROLES: dict[str, tuple[str, float, bool]] = {
     "text": ("foreground", 1.0, False), "value": ("foreground", 1.0, False), "strong": ("foreground", 1.0, True),
-    "label": ("foreground", 0.68, False), "dim": ("foreground", 0.5, False),
+    "label": ("role-label", 1.0, False), "dim": ("role-dim", 1.0, False),
     "good": ("text-success", 1.0, False), "warn": ("text-warning", 1.0, False), "bad": ("text-error", 1.0, False),
     "accent": ("text-accent", 1.0, False), "key": ("text-accent", 1.0, True),
-    "train": ("text-primary", 1.0, False), "validation": ("text-warning", 1.0, False),
+    "train": ("role-train", 1.0, False), "validation": ("text-warning", 1.0, False),
+    "cursor": ("text-accent", 1.0, False),
+    **{f"curve{n}": (name, 1.0, False) for n, name in enumerate((
+        "text-primary", "text-warning", "text-success", "text-accent", "text-error", "text-secondary"), 1)},
+    "curve7": ("foreground", 1.0, False), "curve8": ("role-label", 1.0, False),  # of runs that are drawn together
 }
 _styles: dict[tuple[str, str, str], Style] = {}
 
@@ -52,6 +59,8 @@ class Roles:
 
 
 def _role_style(role: str, variables: Mapping[str, str], base: Style) -> Style:
+    if role == "here":  # the cell under a cursor, in any theme
+        return Style(reverse=True, bold=True)
     name, share, bold = ROLES[role]
     try:
         color = Color.parse(variables[name])
@@ -71,7 +80,7 @@ class Lines(Roles, Widget):
 
     def __init__(self, lines: list[Line] | None = None, *, id: str | None = None, classes: str | None = None):
         super().__init__(id=id, classes=classes)
-        self._lines: list[Line] = lines or []
+        self._lines: list[Line] = safe(lines or [])
         self._build: Callable[[int], list[Line]] | None = None
         self._width = -1  # for which the lines were built
 
@@ -96,6 +105,7 @@ class Lines(Roles, Widget):
 
     def set_lines(self, lines: list[Line]) -> None:
         """Shows these lines instead."""
+        lines = safe(lines)
         before, self._lines = self._lines, lines
         if len(before) != len(lines) and self.styles.is_auto_height:
             self.refresh(layout=True)
@@ -114,10 +124,15 @@ class Lines(Roles, Widget):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if self._build is not None and self._width != width:  # painted in its new size before it was told of it
-            self._lines, self._width = self._build(width), width
+            self._lines, self._width = safe(self._build(width)), width
         if y >= min(len(self._lines), self.size.height):
             return Strip.blank(width, self.rich_style)
         return self.strip_of(self._lines[y], width)
+
+
+def safe(lines: list[Line]) -> list[Line]:
+    """The lines with control characters as marks."""
+    return [[(visible(text, newlines=False), role) for text, role in line] for line in lines]
 
 
 def fit(line: Line, width: int) -> Line:
@@ -127,10 +142,19 @@ def fit(line: Line, width: int) -> Line:
     cut: Line = []
     room = max(0, width - 1)
     for text, role in line:
-        while cell_len(text) > room:
-            text = text[:-1]
+        text = _head(text, room)
         cut.append((text, role))
         room -= cell_len(text)
         if room <= 0:
             break
     return [*cut, ("…", cut[-1][1] if cut else "dim")] if width > 0 else []
+
+
+def _head(text: str, room: int) -> str:
+    """As much of the text as fits into `room` cells."""
+    used = 0
+    for index, character in enumerate(text):
+        used += cell_len(character)
+        if used > room:
+            return text[:index]
+    return text

@@ -7,22 +7,23 @@ from collections.abc import Mapping, Sequence
 from rich.cells import cell_len
 from rich.text import Text
 from textual.geometry import Region
-from textual.widgets import DataTable
 
 from babytui import bakeoff_table as table
 from babytui.bakeoff_progress import DONE, Row, ordered
+from babytui.tui.safe import plain
+from babytui.tui.widgets.table import RowTable
 
 COLUMNS = ("model", *table.BY_KEY, "run")
 TITLES = {"model": "model", "run": "run", **{column.key: column.title for column in table.COLUMNS}}
 
 
-class Results(DataTable[Text]):
+class Results(RowTable[Text]):
     """Rows of a bake-off. `shown`: as they stand; `sorted_by`, `reverse`: their order."""
 
     _quiet = False
 
     def __init__(self, id: str | None = None):
-        super().__init__(cursor_type="row", zebra_stripes=False, cell_padding=1, id=id)
+        super().__init__(id=id)
         self.shown: list[Row] = []
         self.sorted_by, self.reverse = "validation_loss", False
         self._drawn: dict[str, tuple[str, ...]] = {}
@@ -85,7 +86,7 @@ class Results(DataTable[Text]):
 
     def _heading(self, name: str) -> Text:
         mark = ("▼" if self.reverse else "▲") if _sort_of(name) == self.sorted_by else ""
-        return Text(f"{TITLES[name]}{mark}", justify="left" if name in ("model", "run") else "right")
+        return plain(f"{TITLES[name]}{mark}", justify="left" if name in ("model", "run") else "right")
 
     # --- order ------------------------------------------------------------------------------------
 
@@ -136,4 +137,4 @@ def fitting(rows: Sequence[Mapping[str, str]], width: int) -> dict[str, int]:
 def _cell(column: str, text: str) -> Text:
     style = {"training": "bold green", "measuring": "bold green", "failed": "red", "died": "red",
              "paused": "yellow", "waiting": "dim"}.get(text.split(" ")[0], "") if column == "run" else ""
-    return Text(text, style=style, justify="left" if column in ("model", "run") else "right")
+    return plain(text, style=style, justify="left" if column in ("model", "run") else "right")

@@ -1,8 +1,8 @@
 """A bounded, wrapped, selectable stream of text: the chat, the log and the samples.
 
 Text arrives in blocks; the last block can grow. Only lines that changed are painted, the view follows the end only
-while it is at the end, and the oldest text is dropped when there is too much. Markup is never parsed, and text is
-expected to have passed `babytui.visible.visible`.
+while it is at the end, and the oldest text is dropped when there is too much. Markup is never parsed, control
+characters are shown as marks, and a tab is four spaces.
 """
 
 from __future__ import annotations
@@ -10,27 +10,38 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
-from rich.cells import cell_len
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
+from textual.widget import Widget
 
 from babytui.tui.widgets.lines import Roles
 from babytui.tui.wrap import wrap
+from babytui.visible import visible
+
+_TAB = "    "
 
 
-@dataclass
+def _safe(text: str) -> str:
+    return visible(text).replace("\t", _TAB)
+
+
+@dataclass(eq=False)
 class Block:
-    """A paragraph with a margin text before its first line (who speaks, or the time)."""
+    """A paragraph with a margin text before its first line (who speaks, or the time). dropped: characters by which its
+    text was shortened at its beginning. about: what it belongs to, for whoever made it."""
 
     margin: str
     role: str
     margin_role: str
     parts: list[str] = field(default_factory=list)
+    dropped: int = 0
+    about: object = None
 
     @property
     def text(self) -> str:
@@ -40,12 +51,26 @@ class Block:
 
 
 class Row(NamedTuple):
-    """One line on the screen."""
+    """One line on the screen. start: where its text begins in that of its block."""
 
     margin: str
     text: str
     role: str
     margin_role: str
+    block: Block
+    start: int
+
+
+def _lay(block: Block, text: str, margin: str, rest: str, width: int, start: int = 0) -> list[Row]:
+    """The rows of a text that begins at `start` in its block: the first behind `margin`, the others behind `rest`."""
+    rows: list[Row] = []
+    at = 0
+    for line in wrap(text, width):
+        rows.append(Row(rest if rows else margin, line, block.role, block.margin_role, block, start + at))
+        at += len(line)
+        if text[at:at + 1] == "\n":  # no line is broken before one
+            at += 1
+    return rows
 
 
 class Transcript(Roles, ScrollView, can_focus=True):
@@ -76,6 +101,7 @@ class Transcript(Roles, ScrollView, can_focus=True):
         self._rows: list[Row] = []
         self._wrapped_at = 0
         self._following = True
+        self._mark: tuple[Block, int, int] | None = None
 
     @property
     def blocks(self) -> list[Block]:
@@ -97,7 +123,7 @@ class Transcript(Roles, ScrollView, can_focus=True):
 
     def add(self, text: str, *, margin: str = "", role: str = "text", margin_role: str = "label") -> Block:
         """A new block after the others."""
-        block = Block(margin, role, margin_role, [text])
+        block = Block(visible(margin, newlines=False), role, margin_role, [_safe(text)])
         follow = self.at_end
         first = not self._blocks
         self._blocks.append(block)
@@ -113,20 +139,28 @@ class Transcript(Roles, ScrollView, can_focus=True):
         if not self._blocks:
             self.add(piece)
             return
-        block = self._blocks[-1]
+        block, piece = self._blocks[-1], _safe(piece)
         follow = self.at_end
         block.parts.append(piece)
         last = self._rows.pop()
         before = len(self._rows)
-        lines = wrap(last.text + piece, self._room)
-        self._rows.append(last._replace(text=lines[0]))
-        self._rows += [Row(" " * self.margin_width, line, block.role, block.margin_role) for line in lines[1:]]
+        self._rows += _lay(block, last.text + piece, last.margin, " " * self.margin_width, self._room, last.start)
         self._changed(before, follow)
+
+    def reveal(self, block: Block) -> None:
+        """Moves the view to the beginning of a block, if it is still kept."""
+        row = 0
+        for other in self._blocks:
+            if other is block:
+                self.scroll_to(y=row, animate=False, immediate=True)
+                return
+            row += len(wrap(other.text, self._room))
 
     def clear(self) -> None:
         """Empties the view."""
         self._blocks.clear()
         self._rows.clear()
+        self._mark = None
         self.virtual_size = Size(self._width, 0)
         self.scroll_to(0, 0, animate=False, immediate=True)
         self.refresh()
@@ -137,22 +171,29 @@ class Transcript(Roles, ScrollView, can_focus=True):
             rows = -(-rows // self.jump) * self.jump
         return Size(self._width, rows)
 
+    def _grow(self) -> None:
+        """Takes the size of its rows. The whole screen is laid out again only where a scroll bar comes or goes."""
+        extent = self._extent()
+        if extent.width != self.virtual_size.width or not self.show_vertical_scrollbar:
+            self.virtual_size = extent
+        elif extent != self.virtual_size:
+            self.set_reactive(Widget.virtual_size, extent)
+            self._scroll_update(extent)
+
     @property
     def _width(self) -> int:
         return self.scrollable_content_region.width
 
     def _wrap(self, block: Block) -> list[Row]:
-        first, *rest = wrap(block.text, self._room)
         margin = block.margin[: self.margin_width].ljust(self.margin_width)
-        return [Row(margin, first, block.role, block.margin_role),
-                *(Row(" " * self.margin_width, line, block.role, block.margin_role) for line in rest)]
+        return _lay(block, block.text, margin, " " * self.margin_width, self._room)
 
     def _changed(self, first: int, follow: bool) -> None:
         """Rows from `first` on are new: drop the oldest if there are too many, resize, repaint, follow."""
         if len(self._rows) > self.keep_lines * 1.25:  # dropped in one go, so that it is rarely done
             self._prune()
             first = 0
-        self.virtual_size = self._extent()
+        self._grow()
         if first == 0:
             self.refresh()
         else:
@@ -171,8 +212,47 @@ class Transcript(Roles, ScrollView, can_focus=True):
         self._blocks = keep[::-1]
         only = self._blocks[0]
         if rows > self.keep_lines and len(self._blocks) == 1:  # one endless reply: its beginning goes
+            whole = len(only.text)
             only.parts = ["…" + only.text[-self.keep_lines * self._room // 2:]]
+            only.dropped += whole - len(only.text)
         self._rewrap()
+
+    # A marked place ----------------------------------------------------------------------------------
+
+    def mark(self, block: Block | None, start: int = 0, end: int = 0) -> None:
+        """Marks characters of a block's text, counted from its beginning before anything was dropped, and brings them
+        into view; None marks nothing."""
+        self._repaint_mark()
+        self._mark = None if block is None else (block, start, end)
+        if (row := self._repaint_mark()) is not None:
+            top, rows = self.scroll_offset.y, self.scrollable_content_region.height
+            if not top <= row < top + rows:
+                self.scroll_to(y=max(0, row - rows // 2), animate=False, immediate=True)
+
+    def _repaint_mark(self) -> int | None:
+        """Paints the rows of the mark again; the first of them."""
+        if self._mark is None:
+            return None
+        block, start, end = self._mark
+        found = [y for y, row in enumerate(self._rows) if row.block is block
+                 and row.start - 1 <= end - block.dropped and start - block.dropped <= row.start + len(row.text)]
+        if not found:
+            return None
+        self.refresh_lines(found[0], found[-1] - found[0] + 1)
+        at = start - block.dropped
+        return next((y for y in found if self._rows[y].start <= at <= self._rows[y].start + len(self._rows[y].text)
+                     and (at < self._rows[y].start + len(self._rows[y].text) or block.text[at:at + 1] == "\n")),
+                    found[-1])
+
+    def _marked(self, row: Row) -> tuple[int, int] | None:
+        """The cells of a row's text that are marked; those of a line break are one after its end."""
+        if self._mark is None or self._mark[0] is not row.block:
+            return None
+        start, end = (place - row.block.dropped - row.start for place in self._mark[1:])
+        length = len(row.text)
+        if end <= 0 or start > length or (start == length and row.block.text[row.start + length:][:1] != "\n"):
+            return None
+        return max(0, start), min(end, length + 1)
 
     def _rewrap(self) -> None:
         self._rows = [row for block in self._blocks for row in self._wrap(block)]
@@ -202,14 +282,20 @@ class Transcript(Roles, ScrollView, can_focus=True):
         style = self.style_of(row.role)
         segments = [Segment(row.margin, self.style_of(row.margin_role))] if row.margin else []
         span = self.text_selection.get_span(index) if self.text_selection is not None else None
-        if span is None:
+        marked = self._marked(row) if span is None else None
+        if marked is not None:
+            start, end = marked
+            chosen = self.style_of("cursor") + Style(reverse=True)
+            here = row.text[start:end] + ("␊" if end > len(row.text) else "")
+            segments += [Segment(row.text[:start], style), Segment(here, chosen), Segment(row.text[end:], style)]
+        elif span is None:
             segments.append(Segment(row.text, style))
         else:
             start, end = (max(0, edge - len(row.margin)) if edge != -1 else len(row.text) for edge in span)
             chosen = style + self.screen.get_component_rich_style("screen--selection")
             segments += [Segment(row.text[:start], style), Segment(row.text[start:end], chosen),
                          Segment(row.text[end:], style)]
-        strip = Strip([s for s in segments if s.text], cell_len(row.margin) + cell_len(row.text))
+        strip = Strip([s for s in segments if s.text])
         return strip.adjust_cell_length(width, self.rich_style).apply_offsets(0, index)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:

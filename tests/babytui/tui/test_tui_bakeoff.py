@@ -25,7 +25,7 @@ from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.results import fitting, row_cells
 from engine import registry
 from engine.config import Config
-from store import journal
+from store import journal, trash
 from store.lock import Lock
 from store.workspace import Workspace
 
@@ -51,7 +51,7 @@ def endless(workspace: Workspace) -> Iterator[BakeOff]:
     yield found
     if found.alive:
         found.stop()
-        found.wait(30)
+        found.wait(60)
 
 
 async def opened(app: Any, pilot: Any, until: Any) -> BakeOffScreen:
@@ -127,13 +127,16 @@ async def test_from_the_form_to_the_trash(playground: Any, until: Any, workspace
         await until(pilot, lambda: type(app.screen).__name__ == "ConfirmScreen")
         await pilot.press("y")
         await until(pilot, lambda: not folder.exists())
-        assert not workspace.entries() and len(list(workspace.trash.iterdir())) == 3
+        (item,) = trash.items(workspace.root)
+        assert not workspace.entries() and (item.name, item.kind) == ("Nest", trash.BAKE_OFF)
+        assert len([path for path in item.inside() if path.startswith("models/")]) == 2
         await until(pilot, lambda: app.screen is screen and screen.progress is None)
         await pilot.press("escape")
         assert app.screen is app.playground
 
 
-@pytest.mark.parametrize(("width", "height"), [(60, 20), (80, 24), (160, 45)])
+@pytest.mark.parametrize(("width", "height"), [(60, 20), pytest.param(80, 24, marks=pytest.mark.slow),
+                                               pytest.param(160, 45, marks=pytest.mark.slow)])
 async def test_everything_is_inside_the_screen(playground: Any, until: Any, done: BakeOff, width: int,
                                                height: int) -> None:
     async with playground(width, height) as (app, pilot):
@@ -175,13 +178,17 @@ async def test_chat_and_watch_go_to_the_playground(playground: Any, until: Any, 
         assert app.playground.current == "training"
 
 
+@pytest.mark.slow
 async def test_live_stopped_killed_and_resumed(playground: Any, until: Any, endless: BakeOff) -> None:
     async with playground(80, 24) as (app, pilot):
         screen = await opened(app, pilot, until)
         await until(pilot, lambda: screen.rows[0].state == "training" and screen.rows[0].values.get("steps"))
         assert "running" in plain(screen, "head") and "mha·mlp training" in plain(screen, "now")
         await pilot.press("d")
-        await until(pilot, lambda: told(app, "stop it first"))
+        await until(pilot, lambda: type(app.screen).__name__ == "ConfirmScreen")
+        assert any("at work" in str(line.render()) for line in app.screen.query("Static"))
+        await pilot.press("n")
+        await until(pilot, lambda: app.screen is screen)
         os.kill(Lock.owner(endless.dir / "lock"), signal.SIGKILL)
         await until(pilot, lambda: screen.status == "died")
         assert "r goes on" in plain(screen, "now")
@@ -216,6 +223,7 @@ async def test_only_a_changed_row_is_painted(playground: Any, until: Any, done: 
         assert not painted
 
 
+@pytest.mark.slow
 async def test_the_playground_behind_is_not_painted_and_hears_of_another_size(playground: Any, until: Any,
                                                                              endless: BakeOff) -> None:
     async with playground(120, 40) as (app, pilot):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from textual.events import Key
 
+from babytui.conversation import Exchange
 from babytui.tui.panes.sampling import Sampling
 from babytui.tui.talk import Spoke, Talk
+from engine.generate import Sampler
 
 
 @pytest.fixture
@@ -42,12 +45,13 @@ async def test_a_reply_streams_and_tells_its_pace(talking: Any, until: Any) -> N
         assert "40 tokens" in chat.query_one("#pace").plain
         assert chat.prompt.text == ""
         await pilot.press("f7")
-        await until(pilot, lambda: len(chat.transcript.blocks) == 4 and not chat.writing)
+        await until(pilot, lambda: len(chat.talk.branches()) == 2 and not chat.writing)
         assert chat.last_reply() == reply  # the seed is fixed
+        assert len(chat.transcript.blocks) == 2 and chat.transcript.blocks[0].margin == "you 2/2"
         await pilot.press("f8")
         await until(pilot, lambda: not chat.writing and len(chat.last_reply()) == 83)
         assert chat.last_reply().startswith(reply)
-        assert len(chat.transcript.blocks) == 4
+        assert len(chat.transcript.blocks) == 2 and chat.transcript.blocks[1].text == chat.last_reply()[3:]
         await pilot.press("up")
         assert chat.prompt.text == "The"
 
@@ -111,26 +115,33 @@ async def test_without_any_model_the_chat_says_what_to_do(playground: Any, until
         await until(pilot, lambda: "F9 trains one" in " ".join(app.playground.chat.query_one("#pace").plain.split()))
 
 
+class FakeToken:
+    id, probability = 1, 0.5
+
+
 class FakeGeneration:
     """Pieces as a malicious text would have them, faster than any screen."""
 
-    opening, seed, ids, tokens_per_second, prefill_seconds = "", 1, [0], 9.0, 0.0
+    seed, ids, kept, tokens_per_second, prefill_seconds, cache = 1, [0], [], 9.0, 0.0, True
+    sampler = Sampler(seed=1)
 
-    def __init__(self, pieces: list[str]):
-        self.pieces, self.count, self.closed = pieces, 0, False
+    def __init__(self, baby: FakeBaby, pieces: list[str]):
+        self.baby, self.pieces, self.count, self.closed = baby, pieces, 0, False
 
-    def __iter__(self) -> Any:
+    def tokens(self) -> Any:
         for piece in self.pieces:
             self.count += 1
-            yield piece
+            yield FakeToken, piece
 
     def close(self) -> None:
         self.closed = True
 
 
 class FakeBaby:
+    guid, name, step, sha256 = "", "fake", None, ""
+
     def __init__(self, pieces: list[str]):
-        self.generation = FakeGeneration(pieces)
+        self.generation = FakeGeneration(self, pieces)
         self.config = type("C", (), {"n_ctx": 8})
 
     def generate(self, prompt: str, **settings: Any) -> FakeGeneration:
@@ -141,7 +152,22 @@ def test_a_producer_never_waits_and_its_text_is_made_visible() -> None:
     pieces = ["\x1b]0;owned\x07", "[red]", "\u202e"] + ["x"] * 100_000
     posted: list[Spoke] = []
     baby = FakeBaby(pieces)
-    Talk(baby, "", {}, 1, posted.append).run()  # type: ignore[arg-type] # nobody paints
+    exchange = Exchange("", [0], "", ["a"], "", 8)
+    Talk(baby, exchange, {}, 1, posted.append).run()  # type: ignore[arg-type] # nobody paints
     assert len(posted) == 2 and posted[-1].done == "end" and baby.generation.closed
     text = "".join(message.text for message in posted)
+    assert sum(len(message.ids) for message in posted) == 100_003 and posted[-1].part is not None
+    assert posted[-1].part.tokens == 100_003 and len(posted[-1].probabilities) == len(posted[-1].ids)
     assert "\x1b" not in text and "\u202e" not in text and "␛]0;owned" in text and text.count("x") == 100_000
+
+
+async def test_keys_that_come_at_once_keep_their_order(playground: Any, until: Any) -> None:
+    """As over a link that delivers several in one piece."""
+    async with playground(80, 24) as (app, pilot):
+        await pilot.press("f5")
+        await until(pilot, lambda: app.playground.chat.prompt.has_focus)
+        for key in ("a", "b", "backspace", "c", "left", "d", "home", "e"):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: len(app.playground.chat.prompt.text) == 4)
+        await pilot.pause()
+        assert app.playground.chat.prompt.text == "eadc"

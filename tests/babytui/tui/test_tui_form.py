@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from babytui.tui.widgets.fields import ChoiceField, NumberField, SwitchField, stepped
-from engine.config import PARAMETERS, PRESETS
+from babytui.tui.widgets.lines import Lines
+from engine.config import PARAMETERS, PRESETS, Config
+from engine.errors import UsageError
+from store.workspace import Workspace
 
 
 @pytest.mark.parametrize(("text", "direction", "step", "low", "high", "whole", "words", "result"), [
@@ -129,10 +135,119 @@ async def test_the_list_of_a_choice(playground: Any, until: Callable[..., Any]) 
         assert form.raw("c_sequence") == "post"
 
 
-async def test_the_form_as_a_command_line(playground: Any) -> None:
+async def test_the_form_as_a_command_line(playground: Any, until: Callable[..., Any]) -> None:
     async with playground(80, 24) as (app, pilot):
         form = app.playground.config.form
         form.fields["name"].value = "my baby"
         await pilot.pause()
-        line = app.playground.config.command_line()
+        app.did("pause", {"guid": "abc"})
+        await pilot.press("f4", "Y")
+        await until(pilot, lambda: type(app.screen).__name__ == "ChooseScreen")
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.screen is app.playground)
+        line = app.clipboard
         assert line.startswith("babytui train") and "--set n_layers=2" in line and "--name 'my baby'" in line
+
+
+# --- saved configurations, those of models, and what the last run had -------------------------------------------------
+
+async def form(app: Any, pilot: Any, until: Any) -> Any:
+    await pilot.press("f2")
+    config = app.playground.config
+    await until(pilot, lambda: config._cost is not None and config._last[0])
+    return config
+
+
+async def test_what_differs_from_the_last_run_is_marked(playground: Any, until: Any, model: str) -> None:
+    async with playground(120, 40) as (app, pilot):
+        config = await form(app, pilot, until)
+        assert config._last[0] == "kitten"
+        config.load_values(app.workspace.entry(model).config, "kitten")
+        await until(pilot, lambda: config.note == "")
+        field = config.form.fields["n_emb"]
+        field.focus()
+        await pilot.press("plus")
+        await until(pilot, lambda: config.note == "1 not as in kitten")
+        row = "".join(segment.text for segment in field.render_lines(field.outer_size.region)[0])
+        assert row.split() == ["16", "was", "8", "-", "+"]
+        await until(pilot, lambda: "had 8: F8 takes it" in " ".join(
+            app.screen.query_one("#help", Lines).plain.split()))
+        config.form.fields["c_shuffle"].focus()
+        await pilot.press("plus")
+        await until(pilot, lambda: config.note.startswith("2 not"))
+        assert "was off" in config.form.fields["c_shuffle"].render().plain
+        await pilot.press("f8")
+        await until(pilot, lambda: config.note.startswith("1 not"))
+        field.focus()
+        await pilot.press("f8")
+        await until(pilot, lambda: config.note == "" and field.value == "8")
+
+
+async def test_a_configuration_is_saved_and_found_again(playground: Any, until: Any, model: str) -> None:
+    async with playground(80, 24) as (app, pilot):
+        config = await form(app, pilot, until)
+        field = config.form.fields["n_emb"]
+        field.focus()
+        field.value = "96"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: type(app.screen).__name__ == "AskScreen")
+        await pilot.press(*"6m", "enter")
+        await until(pilot, lambda: "preset already" in app.screen.query_one("#ask-words", Lines).plain)
+        await pilot.press("backspace", "backspace", *"mine", "enter")
+        await until(pilot, lambda: config.form.raw("preset") == "mine")
+        assert app.workspace.preset("mine")["n_emb"] == 96
+        assert "mine" in config.form.fields["preset"].options
+        config.form.fields["preset"].value = "3m"
+        await until(pilot, lambda: field.value == "128")
+        config.form.fields["preset"].value = "mine"
+        await until(pilot, lambda: field.value == "96")
+        field.value = "97"
+        await until(pilot, lambda: config.form.raw("preset") == "custom")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: type(app.screen).__name__ == "AskScreen")
+        await pilot.press(*"mine", "enter")
+        await until(pilot, lambda: type(app.screen).__name__ == "ConfirmScreen")  # it would be replaced
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.playground)
+        assert app.workspace.preset("mine")["n_emb"] == 96
+        await pilot.press("alt+o")
+        await until(pilot, lambda: type(app.screen).__name__ == "ChooseScreen")
+        await pilot.press(*"kitt", "enter")
+        await until(pilot, lambda: field.value == "8")
+
+
+@pytest.mark.slow
+def test_a_saved_configuration_is_a_preset_of_the_command_line(home: Any) -> None:
+    workspace = Workspace(home / "w").ensure()
+    path = workspace.save_preset("odd one", {**Config.read({"n_emb": 24}).values})
+    assert path.parent == workspace.settings / "presets" and workspace.presets() == {"odd one": path}
+    words = [sys.executable, "-m", "babytui", "estimate", "--workspace", str(workspace.root), "--json", "--preset"]
+    found = json.loads(subprocess.run([*words, "odd one"], capture_output=True, text=True, check=True).stdout)
+    small = json.loads(subprocess.run([*words, "newborn", "--set", "n_emb=24"], capture_output=True, text=True,
+                                      check=True).stdout)
+    assert found.keys() == small.keys() and found["parameters"] != 0
+    wrong = subprocess.run([*words, "odd"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2 and "newborn" in wrong.stderr
+    path.write_text('{"n_emb": "wide"}')
+    broken = subprocess.run([*words, "odd one"], capture_output=True, text=True, check=False)
+    assert broken.returncode == 1 and "odd one.json" in broken.stderr and broken.stderr.count("\n") == 1
+    for name in ("../x", "a/b", ".hidden", ""):
+        with pytest.raises(UsageError):
+            workspace.save_preset(name, {})
+    doctor = subprocess.run([sys.executable, "-m", "babytui", "doctor", "--workspace", str(workspace.root)],
+                            capture_output=True, text=True, check=False)
+    assert "not ours" not in doctor.stdout + doctor.stderr
+
+
+async def test_a_full_field_says_so_and_does_not_ring(playground: Any, until: Callable[..., Any]) -> None:
+    from babytui.tui.widgets.fields import NumberField as Field
+
+    async with playground(80, 24) as (app, pilot):
+        rung: list[int] = []
+        app.bell = lambda: rung.append(1)
+        await pilot.press("f2")
+        field = app.playground.config.form.query(Field).first()
+        before = field.value
+        field.insert_text_at_cursor("1" * (field.max_length + 1))
+        await until(pilot, lambda: any("24 characters at most" in note.message for note in app._notifications))
+        assert field.value == before and not rung

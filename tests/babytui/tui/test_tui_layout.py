@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from rich.cells import cell_len
 from textual.geometry import Region
 
@@ -20,36 +19,48 @@ def shown(app: Any) -> list[str]:
     return [name for name in NAMES if app.playground.query_one(f"#{name}").display]
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
-async def test_panes_are_reachable_and_inside_the_screen(playground: Any, until: Any, width: int, height: int) -> None:
-    async with playground(width, height) as (app, pilot):
-        for key, name in KEYS.items():
-            await pilot.press(key)
-            pane = app.playground.query_one(f"#{name}")
-            await until(pilot, lambda pane=pane: pane.has_focus_within)
-            assert shown(app) == (list(NAMES) if width >= 120 else [name])
-            screen = Region(0, 0, width, height)
-            for widget in pane.query("*"):
-                scrolled = any(type(w).__name__ in SCROLLED for w in (widget, *widget.ancestors))
-                empty = isinstance(widget, Lines) and not widget.plain
-                if widget.display and not scrolled and not empty and widget.is_on_screen:
-                    assert widget.region.area > 0, (name, widget)
-                    assert screen.contains_region(widget.region), (name, widget, widget.region)
-            for lines in pane.query(Lines):
-                if lines.display and lines.size.area:
-                    assert all(cell_len(line) <= lines.size.width for line in lines.plain.splitlines()), lines
+async def resized(app: Any, pilot: Any, until: Any, width: int, height: int) -> None:
+    await pilot.resize_terminal(width, height)
+    await until(pilot, lambda: app.playground.size == (width, height))
+    await until(pilot, lambda: len(shown(app)) == (len(NAMES) if width >= 120 else 1))
+    await pilot.pause()
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
-async def test_nothing_overlaps(playground: Any, until: Any, width: int, height: int) -> None:
-    async with playground(width, height) as (app, _pilot):
-        panes = [app.playground.query_one(f"#{name}") for name in shown(app)]
-        bars = [app.playground.query_one("#topbar"), app.playground.query_one("#keybar")]
-        regions = [widget.region for widget in (*panes, *bars)]
-        for n, one in enumerate(regions):
-            assert one.area
-            assert not any(one.overlaps(other) for other in regions[n + 1:])
-        assert sum(region.area for region in regions) == width * height
+async def test_panes_are_reachable_and_inside_the_screen(playground: Any, until: Any) -> None:
+    async with playground(*SIZES[0]) as (app, pilot):
+        for width, height in SIZES:
+            await resized(app, pilot, until, width, height)
+            for key, name in KEYS.items():
+                await pilot.press(key)
+                pane = app.playground.query_one(f"#{name}")
+                await until(pilot, lambda pane=pane: pane.has_focus_within)
+                assert shown(app) == (list(NAMES) if width >= 120 else [name])
+                check_inside(pane, name, Region(0, 0, width, height))
+
+
+def check_inside(pane: Any, name: str, screen: Region) -> None:
+    for widget in pane.query("*"):
+        scrolled = any(type(w).__name__ in SCROLLED for w in (widget, *widget.ancestors))
+        empty = isinstance(widget, Lines) and not widget.plain
+        if widget.display and not scrolled and not empty and widget.is_on_screen:
+            assert widget.region.area > 0, (name, widget)
+            assert screen.contains_region(widget.region), (name, widget, widget.region)
+    for lines in pane.query(Lines):
+        if lines.display and lines.size.area:
+            assert all(cell_len(line) <= lines.size.width for line in lines.plain.splitlines()), lines
+
+
+async def test_nothing_overlaps(playground: Any, until: Any) -> None:
+    async with playground(*SIZES[-1]) as (app, pilot):
+        for width, height in reversed(SIZES):
+            await resized(app, pilot, until, width, height)
+            panes = [app.playground.query_one(f"#{name}") for name in shown(app)]
+            bars = [app.playground.query_one("#topbar"), app.playground.query_one("#keybar")]
+            regions = [widget.region for widget in (*panes, *bars)]
+            for n, one in enumerate(regions):
+                assert one.area
+                assert not any(one.overlaps(other) for other in regions[n + 1:])
+            assert sum(region.area for region in regions) == width * height
 
 
 async def test_resizing_and_maximising(playground: Any, until: Any) -> None:
@@ -86,9 +97,10 @@ async def test_digits_and_tabs_work_outside_fields(playground: Any, until: Any) 
 async def test_the_page_of_keys_and_ctrl_c(playground: Any, until: Any) -> None:
     async with playground(80, 24) as (app, pilot):
         await pilot.press("f1")
-        await until(pilot, lambda: type(app.screen).__name__ == "TextScreen")
+        await until(pilot, lambda: type(app.screen).__name__ == "HelpScreen")
         text = app.screen.query_one(Lines).plain
-        for word in ("F2 ctrl+g 1", "F9 ctrl+t", "ctrl+z", "Pause the run", "Delete it", "ctrl+j"):
+        for word in ("F2 ctrl+g 1", "F9 ctrl+t", "ctrl+z", "let a run wait", "move models to the trash",
+                     "ctrl+j"):
             assert word in text
         await pilot.press("ctrl+c")
         await until(pilot, lambda: app.screen is app.playground)
@@ -96,17 +108,19 @@ async def test_the_page_of_keys_and_ctrl_c(playground: Any, until: Any) -> None:
         await until(pilot, lambda: any("ctrl+q quits" in n.message for n in app._notifications))
 
 
-async def test_the_palette_offers_the_registered_actions(playground: Any) -> None:
+async def test_the_palette_offers_the_registered_actions(playground: Any, until: Any) -> None:
     from babytui import actions
 
     async with playground(80, 24) as (app, pilot):
         commands = {command.title: command for command in app.get_system_commands(app.screen)}
         for name in ("train", "info", "delete", "pause", "resume", "stop", "checkpoint", "runs", "doctor", "Theme"):
             assert name in commands
-        assert commands["pause"].help == actions.find("pause").help
-        commands["show Models"].callback()
-        await pilot.pause()
-        assert app.playground.current == "models"
+        assert commands["pause"].help == actions.find("pause").help + " · p"
+        commands["show models"].callback()
+        await until(pilot, lambda: app.playground.current == "models")
+        commands["chart log"].callback()
+        await until(pilot, lambda: app.playground.training.chart.options.log_y)
+        assert app.playground.current == "training"
 
 
 async def test_keys_come_back_when_the_terminal_grows_again(playground: Any, until: Any) -> None:

@@ -10,6 +10,7 @@ from babytui import runs
 from babytui.tui.feed import Delta, Feed, Followed
 from babytui.tui.panes.numbers import RunView, numbers
 from engine.config import Config
+from engine.events import Start
 from store.journal import Journal
 from store.workspace import Workspace
 
@@ -73,7 +74,7 @@ async def test_steering_leaving_and_coming_back(playground: Any, until: Any, wor
         await pilot.press("s")
         await until(pilot, lambda: training.view.status == "stopped")
         await until(pilot, lambda: app.playground.chat.baby is not None)
-    assert run.wait(10) == "stopped"
+    assert run.wait(60) == "stopped"
 
 
 async def test_a_run_that_cannot_start_says_why(playground: Any, until: Any) -> None:
@@ -89,9 +90,9 @@ async def test_keys_without_a_run_say_what_to_do(playground: Any, until: Any) ->
     async with playground(80, 24) as (app, pilot):
         await pilot.press("f3")
         await until(pilot, lambda: app.playground.training.has_focus_within)
-        await pilot.press("p", "l", "t", "m", "left_square_bracket")
+        await pilot.press("p", "y", "x", "m", "left_square_bracket")
         await until(pilot, lambda: any("F9 starts one" in n.message for n in app._notifications))
-        assert app.playground.training.chart.log_axis and app.playground.training.chart.by_time
+        assert app.playground.training.chart.options.log_y
 
 
 def test_a_long_journal_becomes_one_small_message(workspace: Workspace) -> None:
@@ -113,6 +114,24 @@ def test_a_long_journal_becomes_one_small_message(workspace: Workspace) -> None:
     assert delta.status == "failed" and delta.step is not None and delta.step["step"] == 90_000
     assert len(delta.points) <= 2049
     assert [text for _, text, role in delta.notes if role == "bad"] == ["It is not finite.", "It failed."]
+
+
+def test_a_run_that_went_back_has_one_curve(workspace: Workspace) -> None:
+    """Killed at step 9 and taken up at 4: the steps in between are drawn once, as they were done the second time."""
+    run = runs.Run(workspace, "00000000-0000-4000-8000-000000000002")
+    run.dir.mkdir(parents=True)
+    (run.dir / "plan.json").write_text('{"created": 1}')
+    with Journal(run.journal) as journal:
+        for begin, end, loss in ((0, 9, 5.0), (4, 12, 2.0)):
+            journal.append(Start(step=begin, config={}, parameters=9, vocab_size=3, steps=12, tokens_per_step=1,
+                                 train_tokens=9, validation_tokens=0).to_dict())
+            for n in range(begin + 1, end + 1):
+                journal.append({"event": "step", "step": n, "time": 1.0, "loss": loss, "seconds": n, "tokens": n,
+                                "learning_rate": 0.1, "gradient_norm": 1.0, "epoch": 0.1, "tokens_per_second": 10.0})
+    feed = Feed(run, 1, lambda message: None)  # type: ignore[arg-type]
+    delta = feed.gather()
+    assert [(point.step, point.value) for point in delta.points] == [(n, 5.0 if n < 5 else 2.0) for n in range(1, 13)]
+    assert delta.back == 0
 
 
 def test_what_is_told_to_be_over_was_read_to_its_end(workspace: Workspace) -> None:

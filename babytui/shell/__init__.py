@@ -1,0 +1,1 @@
+"""The shell, `babytui repl`: slash commands and a model that goes on with what is typed."""
