@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background; every child would be deaf to Ctrl+C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.update(BABYTUI_SETTINGS="/nonexistent/settings.toml", BABYTUI_TOUR="false", BABYTUI_THEME="dark")
 
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 
 from engine.errors import ConfigError  # noqa: E402
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: many tests wait for processes and terminals."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The garbage collector passes over the thousands of tests found; otherwise a tenth of the time is its own."""
+    gc.collect()
+    gc.freeze()
+
 
 TEXT = "The cat sat on the mat. The dog saw the cat and ran.\n" * 40
 
@@ -40,6 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.delenv("BABYTUI_WORKSPACE", raising=False)
+    for name in ("BABYTUI_WORKSPACE", "BABYTUI_SETTINGS", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
     return folder

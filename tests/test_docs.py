@@ -37,10 +37,22 @@ def test_the_bake_off_page_can_be_made_again():
     assert all(row["error"] or row["perplexity"] > 1 for row in kept["rows"])
 
 
+def test_every_promise_names_a_test_that_exists():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
+    named = [test for row in rows for test in re.findall(r"`(tests/[^`]+)`", row)]
+    assert len(rows) > 50 and all("`tests/" in row for row in rows)
+    for test in named:
+        path, _, name = test.partition("::")
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {re.escape(name)}\(", source, re.MULTILINE), f"{test} is not there"
+
+
 def _commands():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = page.read_text(encoding="utf-8")
-        shown = re.findall(r"^babytui .+$", text, re.MULTILINE) + re.findall(r"`(babytui [^`]+)`", text)
+        shown = (re.findall(r"^(?: {4})?(?:mpirun -n \d )?(babytui .+)$", text, re.MULTILINE)
+                 + re.findall(r"`(babytui [^`]+)`", text))
         yield from (pytest.param(command, id=f"{page.stem}: {command}") for command in shown)
 
 
