@@ -104,10 +104,10 @@ def replacing(path: str | Path, *, overwrite: bool = True) -> Iterator[BinaryIO]
             yield file
             file.flush()
             sync(descriptor)
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            _place(temporary, path)
+            if overwrite:  # before it is closed: it has an owner as long as it has this name
+                os.replace(temporary, path)
+            else:
+                _place(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):

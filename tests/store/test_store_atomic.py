@@ -127,3 +127,19 @@ def test_what_json_cannot_hold_is_refused_before_writing(tmp_path, value):
 def test_json_keeps_characters_as_they_are(tmp_path):
     write_json(tmp_path / "a.json", {"vocab": ["é", "你", "\n"]})
     assert "你".encode() in (tmp_path / "a.json").read_bytes()
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_temporary_file_has_an_owner_until_it_has_its_name(tmp_path, monkeypatch, overwrite):
+    """Who looks for what dead writers left, at any moment from the first byte on, leaves it alone."""
+    path = tmp_path / "file.json"
+    seen = []
+    for call in ("fsync", "replace", "link", "unlink"):
+        def wrapper(*args, real=getattr(os, call), **kwargs):
+            seen.extend(atomic.abandoned(one) for one in tmp_path.iterdir() if atomic.TEMPORARY.fullmatch(one.name))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, call, wrapper)
+    with replacing(path, overwrite=overwrite) as file:
+        file.write(b"cat")
+    assert len(seen) >= 2 and not any(seen) and path.read_bytes() == b"cat"
