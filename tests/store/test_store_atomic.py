@@ -134,12 +134,16 @@ def test_a_temporary_file_has_an_owner_until_it_has_its_name(tmp_path, monkeypat
     """Who looks for what dead writers left, at any moment from the first byte on, leaves it alone."""
     path = tmp_path / "file.json"
     seen = []
-    for call in ("fsync", "replace", "link", "unlink"):
-        def wrapper(*args, real=getattr(os, call), **kwargs):
+
+    def looking(real):
+        def wrapper(*args, **kwargs):
             seen.extend(atomic.abandoned(one) for one in tmp_path.iterdir() if atomic.TEMPORARY.fullmatch(one.name))
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(os, call, wrapper)
+        return wrapper
+
+    for call in ("fsync", "replace", "link", "unlink"):
+        monkeypatch.setattr(os, call, looking(getattr(os, call)))
     with replacing(path, overwrite=overwrite) as file:
         file.write(b"cat")
     assert len(seen) >= 2 and not any(seen) and path.read_bytes() == b"cat"
