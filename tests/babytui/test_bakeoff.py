@@ -311,6 +311,7 @@ def test_a_run_without_a_checkpoint_is_started_again_and_finished_rows_are_kept(
     assert len({row["guid"] for row in told}) == 3
 
 
+@pytest.mark.slow
 def test_several_at_once_are_measured_when_nothing_trains(started):
     found = started(["mha/mlp", "aft/mlp", "gla/mlp"], Budget("tokens", 640), jobs=2)
     assert found.wait(60) == "finished"

@@ -103,6 +103,7 @@ def test_a_table_for_people(command):
     assert lines[3].index("tokens/s") == lines[4].index("tokens/s")
 
 
+@pytest.mark.slow
 def test_beside_a_peer(command, peer):
     done = command("bench", "--work", "train", "--work", "prefill", "--size", "small", "--repeats", "2", *TINY,
                    "--peer", sys.executable, "--peer-script", peer, "--json")

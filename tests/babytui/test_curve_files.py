@@ -45,6 +45,7 @@ def long_journal(tmp_path: Path) -> Iterator[Path]:
     yield path
 
 
+@pytest.mark.slow
 def test_a_part_is_read_again_step_by_step(long_journal: Path) -> None:
     for first, last in ((1, 50), (44_990, 45_010), (89_990, 90_010), (100_000, 100_020), (119_990, 120_000)):
         curve = loading.from_journal(long_journal, span=(first, last))

@@ -100,7 +100,7 @@ def test_killed_twice_and_the_same_bytes(tmp_path, text, d_type, before, after):
     assert len(names) == 2 and checkpoints.BEST in names, "a finished run keeps the last one and the best"
 
 
-@pytest.mark.parametrize("gone", [True, pytest.param(False, marks=slow)])
+@pytest.mark.parametrize("gone", [pytest.param(True, marks=slow), False])
 def test_a_run_keeps_its_text(tmp_path, text, gone):
     """The file may have lain in a folder that a restart of the machine empties, in Windows' encoding and line ends."""
     text.write_bytes(TEXT.replace("\n", "\r\n").replace("far", "fär").encode("cp1252"))
@@ -164,6 +164,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, text):
     assert outcome(run.workspace, run.guid) == expected
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_was_set_is_not_lost(tmp_path, text):
     """The command came after the last checkpoint: it is taken from the journal, at its step."""
     run = begin(tmp_path / "a", text, s_checkpoint_steps=0, n_steps=4000)
@@ -192,7 +193,8 @@ def test_a_learning_rate_that_was_set_is_not_lost(tmp_path, text):
     run.wait(60)
 
 
-@pytest.mark.parametrize("values", [pytest.param({}, id="all", marks=slow), pytest.param({"lora": 2}, id="lora")])
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [pytest.param({}, id="all"), pytest.param({"lora": 2}, id="lora")])
 def test_fine_tuning_is_taken_up_too(tmp_path, text, values):
     from engine.adaptation import Adaptation
 

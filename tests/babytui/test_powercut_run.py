@@ -71,6 +71,7 @@ def check(run: Run) -> None:
         assert ws.last()["last_uuid"] == GUID
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_after_a_power_cut_a_run_goes_on_to_the_same_bytes(tmp_path, seed):
     dice = random.Random(seed)

@@ -161,6 +161,7 @@ def test_an_engine_where_the_user_stands_is_not_taken_for_ours(tmp_path, monkeyp
     assert list(trainer(lanes_of(24, 64, n_steps=1), 2))[-1].reason == "finished"
 
 
+@pytest.mark.slow
 @linux
 def test_no_open_file_is_left():
     def one_run() -> None:

@@ -51,6 +51,7 @@ def device():
         yield hardware
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_nccl_between_gpus_of_their_own(device, old):
     """old: the id of CuPy 13."""

@@ -166,7 +166,8 @@ class Repeated:
         return (self.part for _ in range(self.times))
 
 
-@pytest.mark.parametrize("symbols", [100, 3000], ids=["uint8", "uint16"])
+@pytest.mark.parametrize("symbols", [pytest.param(100, id="uint8", marks=pytest.mark.slow),
+                                     pytest.param(3000, id="uint16")])
 @every_kind
 def test_a_long_text_takes_the_memory_of_its_ids(kind, symbols):
     part = "".join(chr(0x4E00 + i % symbols) + ("" if kind == "char" else " ") for i in range(50_000))

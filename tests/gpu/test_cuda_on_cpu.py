@@ -16,6 +16,7 @@ def kernel(parameters: str, body: str) -> Function:
     return RawModule(code=f'extern "C" __global__ void f({parameters})\n{{\n{body}\n}}\n').get_function("f")
 
 
+@pytest.mark.slow
 def test_blocks_and_threads_in_three_dimensions() -> None:
     out = guarded(np.zeros((2, 3, 2, 2, 4), np.int32))
     kernel("int *out", """

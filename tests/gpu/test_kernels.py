@@ -390,6 +390,7 @@ def test_every_kernel_has_a_twin_and_every_twin_a_kernel() -> None:
     assert own == set(kernels.TWINS)
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_order_of_threads(device: str) -> None:
     """Bytes, not numbers: a race would show."""
     if device == "gpu":

@@ -129,7 +129,7 @@ def some(cases: Iterable[Any], *quick: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("fresh", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["fresh", "over"])
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("name", some(DEEDS, "model", "checkpoint", "report", "config"))
 def test_every_call_fails_once(tmp_path, name, fresh):
     trial = Trial(tmp_path, DEEDS[name], fresh)
     ws, found = trial.prepared(), trial.before
@@ -169,7 +169,7 @@ def test_a_short_write_is_gone_on_with(tmp_path, name):
 
 
 @pytest.mark.parametrize("fresh", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["fresh", "over"])
-@pytest.mark.parametrize("name", some(DEEDS, "model", "checkpoint"))
+@pytest.mark.parametrize("name", some(DEEDS, "checkpoint"))
 def test_a_process_is_killed_at_every_call(tmp_path, name, fresh):
     trial = Trial(tmp_path, DEEDS[name], fresh)
     whole = 0
@@ -261,7 +261,8 @@ def test_a_journal_keeps_its_lines_when_a_call_fails(tmp_path, torn):
             assert len(errors) <= 1 and all(map(is_sentence, errors)), where
 
 
-@pytest.mark.parametrize("torn", some(TORN, TORN[1]))
+@pytest.mark.slow
+@pytest.mark.parametrize("torn", TORN)
 def test_a_journal_whose_writer_is_killed_is_whole_up_to_some_line(tmp_path, torn):
     begun(tmp_path / "count" / "events.jsonl", torn)
     with Layer() as layer:
@@ -287,6 +288,7 @@ def thinned(path: Path) -> None:
     journal.thin(path, lambda line: line["event"] != "step" or line["step"] % 16 == 0, recent=300)
 
 
+@pytest.mark.slow
 def test_thinning_that_fails_or_is_killed_leaves_the_old_journal_or_the_new(tmp_path):
     first = tmp_path / "count" / "events.jsonl"
     begun(first)

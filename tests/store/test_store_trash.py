@@ -21,6 +21,7 @@ A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 C = "cccccccc-0000-4000-8000-000000000003"
 CALLS = ("open", "mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "listdir", "write")
+MOVES = ("rename", "replace")  # where a delete can be half done
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,8 @@ def places(folder: Path) -> list[str]:
 # --- crashes ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True])
 def test_killed_at_every_call_a_delete_is_finished_or_never_began(tmp_path, after):
     nth, seen = 1, set()
     while True:
@@ -145,7 +147,8 @@ def test_killed_at_every_call_emptying_goes_on(tmp_path):
     assert nth > 5
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, *(pytest.param(number, marks=pytest.mark.slow)
+                                                  for number in (errno.EIO, errno.EACCES, errno.EROFS))])
 def test_every_call_refused_once(tmp_path, monkeypatch, number):
     nth, refusals = 1, 0
     while True:
@@ -237,7 +240,7 @@ def test_a_delete_that_cannot_be_undone_is_found(ws, monkeypatch):
 def half_deleted(ws: Workspace, guid: str, still: str = "tokenizers") -> trash.Item:
     """A delete that was killed when all but one folder's files were moved."""
     for nth in range(1, 500):
-        assert not killed_at(nth, False, CALLS, lambda: ws.delete(guid))
+        assert not killed_at(nth, False, MOVES, lambda: ws.delete(guid))
         for item in trash.items(ws.root):
             left = {Path(path).parts[0] for path in item.outside(ws.root)}
             if item.state == trash.MOVING and still in left and "models" not in left:
@@ -282,7 +285,7 @@ def test_a_half_deleted_run_that_somebody_resumed_is_not_taken(ws):
 
     before = content(ws)
     for nth in range(1, 500):
-        assert not killed_at(nth, False, CALLS, delete)
+        assert not killed_at(nth, False, MOVES, delete)
         found = trash.items(ws.root)
         if found and f"runs/{A}" in found[0].inside() and f"runs/{B}" in found[0].outside(ws.root):
             break
@@ -331,7 +334,8 @@ def together(works: list[Callable[[], object]]) -> list[int]:
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
-@pytest.mark.parametrize("run", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [True, False])
 def test_of_several_that_delete_one_model_one_does(tmp_path, run):
     for number in range(8):
         ws = Workspace(tmp_path / str(number)).ensure()

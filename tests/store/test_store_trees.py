@@ -50,7 +50,7 @@ def test_it_removes_everything_and_follows_no_link(place):
     assert not place.exists() and (place.parent / "outside" / "kept").exists()
 
 
-@pytest.mark.parametrize("name", ["d", "a rather long name for a folder"])
+@pytest.mark.parametrize("name", [pytest.param("d", marks=pytest.mark.slow), "a rather long name for a folder"])
 def test_depths(place, name):
     deep(place, 1500, name)
     assert sum(len(others) for _, _, others in trees.walk(place)) > 100

@@ -215,6 +215,7 @@ async def test_a_conversation_is_saved_and_a_reply_replayed(talking: Any, until:
     assert capsys.readouterr().out == text
 
 
+@pytest.mark.slow
 async def test_history_is_searched_and_survives(talking: Any, until: Any) -> None:
     for older in ("once upon", "The dog", "a cat"):
         History(PROMPTS).add(older)

@@ -127,6 +127,7 @@ async def test_the_cursor_goes_from_mark_to_mark(playground: Any, until: Any, wo
         await until(pilot, lambda: chart.options.cursor == 12)
 
 
+@pytest.mark.slow
 async def test_another_run_is_drawn_beside_and_taken_away(playground: Any, until: Any, workspace: Workspace,
                                                           model: str) -> None:
     other = runs.start(workspace, Config.read({**TINY, "n_steps": 9}), ["cats"], name="puppy")

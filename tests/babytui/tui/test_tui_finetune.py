@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+import pytest
 from textual.widgets import Button
 
 from babytui import runs
@@ -93,6 +94,7 @@ async def test_a_mistake_stands_under_its_field(playground: Any, until: Any, mod
         assert len(runs.all_runs(app.workspace)) == 1
 
 
+@pytest.mark.slow
 async def test_everything_can_be_seen_on_a_small_terminal(playground: Any, until: Any, model: str) -> None:
     async with playground(60, 20) as (app, pilot):
         screen = await opened(app, pilot, until)

@@ -141,6 +141,7 @@ async def test_all_heads_stand_beside_each_other_and_one_is_marked(playground, u
         assert screen.query_one(HeatMap).display
 
 
+@pytest.mark.slow
 async def test_escape_leaves_while_it_computes_and_the_result_is_dropped(playground, until, model, monkeypatch):
     asked, go_on = threading.Event(), threading.Event()
 
