@@ -17,16 +17,30 @@ from textual.screen import Screen
 
 from babytui import actions, pictures
 from babytui.looking import percent, symbol
-from babytui.tui.bindings import bindings, hint_of
+from babytui.tui.bindings import bindings
 from babytui.tui.panes.base import paragraph
-from babytui.tui.screens.norms import norm_lines
+from babytui.tui.screens.microscope_lines import (
+    VIEWS,
+    Said,
+    at_most,
+    gate_reading,
+    heading,
+    key_line,
+    lens_reading,
+    loss_reading,
+    map_reading,
+    small_multiples,
+    stream_reading,
+    tabs,
+)
+from babytui.tui.screens.norms import last_norms, norm_lines
 from babytui.tui.subject import Subjects
 from babytui.tui.threads import in_thread
 from babytui.tui.widgets.heatmap import HeatMap
 from babytui.tui.widgets.lines import Line, Lines
 from babytui.tui.widgets.surprise import SurpriseText
 from babytui.tui.widgets.tensors import BINS, TensorTable
-from babytui.visible import cells, cut, visible
+from babytui.visible import cut, visible
 from engine.errors import BabyError
 
 if TYPE_CHECKING:
@@ -35,9 +49,7 @@ if TYPE_CHECKING:
     from engine.probe import Lens
     from store.workspace import Workspace
 
-VIEWS = ("attention", "gates", "lens", "loss", "tensors", "norms", "stream")
 _LOOK = 3.0  # seconds between two looks at a run's journal
-_TAIL = 5000  # lines of it in which the last norms are looked for
 _LAYERED = ("attention", "gates")
 
 
@@ -241,43 +253,15 @@ class MicroscopeScreen(Screen[None]):
     # --- what is shown --------------------------------------------------------------------------------
 
     def _heading(self, width: int) -> list[Line]:
-        scope = self.scope
-        if scope is None:
+        if self.scope is None:
             return [[(cut(f"{self._guid[:8]} · {visible(self._text, newlines=False)}", width), "strong")]]
-        baby = scope.baby
-        name = visible(baby.name, newlines=False) + ("" if baby.step is None else f", step {baby.step:,}")
-        extra = "" if not scope.start else f"the last {len(scope.seen)} of {len(scope.ids):,} tokens: "
-        left = f", without {len(scope.missing)} unknown symbols" if scope.missing else ""
-        words = extra + "".join(scope.pieces)
-        return [[(cut(name, width), "strong"),
-                 (" · " + cut(words, max(4, width - cells(name) - cells(left) - 3)), "label"), (left, "warn")]]
+        return [heading(self.scope, width)]
 
     def _tabs(self, width: int) -> list[Line]:
-        line: Line = []
-        before = ""
-        for number, name in enumerate(VIEWS, 1):
-            here = name == self.view
-            word = "maps" if name == "attention" and width < 70 else name
-            gap = "▌" if here else before or " "
-            line += [(gap, "strong"), (f"{number} {word}", "strong" if here else "label")]
-            before = "▐" if here else ""
-            if width >= 70:  # a cell of its own on both sides
-                line.append((before or " ", "strong"))
-                before = ""
-        return [[*line, (before, "strong")]]
+        return [tabs(self.view, width)]
 
     def _key_line(self, width: int) -> list[Line]:
-        layer, head = ("previous layer", "next layer"), ("previous head", "next head")
-        other = ("other observation", "observation before")
-        views = {"attention": (layer, head, other, ("all heads",)), "gates": (layer, head, other),
-                 "lens": (layer,), "stream": (layer,), "loss": (("most surprising", "less surprising"),)}
-        shown = [*(hint for names in (*views.get(self.view, ()), ("read text",), ("look again",))
-                   if (hint := hint_of(*names)) is not None), ("Esc", "back")]
-        while len(shown) > 1 and sum(cells(key) + cells(word) + 3 for key, word in shown) - 2 > width:
-            del shown[-2]
-        gaps = ["  "] * (len(shown) - 1) + [""]
-        return [[piece for (key, word), gap in zip(shown, gaps, strict=True)
-                 for piece in ((key, "key"), (f" {word}{gap}", "label"))]]
+        return [key_line(self.view, width)]
 
     def _say(self, lines: list[Line]) -> None:
         self.query_one("#scope-reading", Lines).show(lambda _width: lines)
@@ -304,7 +288,7 @@ class MicroscopeScreen(Screen[None]):
 
     def _tell_what(self, title: str, about: str) -> None:
         self.query_one("#scope-what", Lines).show(
-            lambda width: [*paragraph(title, width, "strong")[:2], *_at_most(paragraph(about, width, "dim"), 2)])
+            lambda width: [*paragraph(title, width, "strong")[:2], *at_most(paragraph(about, width, "dim"), 2)])
 
     def _observation(self) -> Observation | None:
         """What is chosen of the present layer; None while it is computed, or when there is nothing."""
@@ -468,110 +452,27 @@ class MicroscopeScreen(Screen[None]):
         self.query_one("#scope-reading", Lines).show(
             lambda width: [line for text, role in lines for line in paragraph(text, width, role)][:6])
 
-    def _token(self, column: int) -> str:
-        assert self.scope is not None
-        return f"{self.scope.start + column} “{self.scope.pieces[column]}”"
-
-    def _read_attention(self, row: int, column: int) -> list[tuple[str, str]]:
+    def _read_attention(self, row: int, column: int) -> Said:
         seen = self._observation()
-        if seen is None:
-            return []
-        value = float(seen.values[self.head, row, column])
-        when = "a later one" if column > row else "itself" if column == row else f"{row - column} before"
-        return [(f"output {self._token(row)} ← position {self._token(column)} ({when}): {value:.6g}", "value"),
-                (f"row: sum {seen.values[self.head, row].sum():.4g}, largest "
-                 f"{np.abs(seen.values[self.head, row]).max():.4g} at "
-                 f"{self._token(int(np.abs(seen.values[self.head, row]).argmax()))}", "label")]
+        return [] if seen is None or self.scope is None else map_reading(self.scope, seen, self.head, row, column)
 
-    def _read_gates(self, row: int, column: int) -> list[tuple[str, str]]:
+    def _read_gates(self, row: int, column: int) -> Said:
         seen = self._observation()
-        if seen is None:
-            return []
-        own = seen.values[row]
-        return [(f"{seen.labels()[row]} at {self._token(column)}: {float(own[column]):.6g}", "value"),
-                (f"mean over tokens {own.mean():.4g}, from {own.min():.4g} to {own.max():.4g}", "label"),
-                *([] if seen.kind == "gates" else [(f"all at this token: sparsity {seen.sparsity()[column]:.3f}, zeros "
-                                                    f"{percent(float(seen.zeros()[column]))}", "label")])]
+        return [] if seen is None or self.scope is None else gate_reading(self.scope, seen, row, column)
 
-    def _read_lens(self, row: int, column: int) -> list[tuple[str, str]]:
+    def _read_lens(self, row: int, column: int) -> Said:
         rows = self._lenses()
-        if rows is None or self.scope is None:
-            return []
-        name, lens = rows[row]
-        vocab = self.scope.baby.tokenizer.vocab
-        likely = "  ".join(f"“{symbol(vocab[token])}” {share:.4f}" for token, share in
-                           zip(lens.ids[column], lens.probabilities[column], strict=True))
-        if lens.rank[column]:
-            following = symbol(vocab[self.scope.seen[column + 1]])
-            true = f"really “{following}”: rank {lens.rank[column]}, probability {lens.probability[column]:.6g}"
-        else:
-            true = "what comes next is not known"
-        return [(f"{name} after {self._token(column)}: {likely}", "value"),
-                (f"{true} · entropy {lens.entropy[column]:.4f} nats", "label")]
+        return [] if rows is None or self.scope is None else lens_reading(self.scope, *rows[row], column)
 
-    def _read_stream(self, row: int, column: int) -> list[tuple[str, str]]:
+    def _read_stream(self, row: int, column: int) -> Said:
         from babytui.microscope import streams
 
         look = self._found.get(("lens",))
-        if look is None:
-            return []
-        name, norms = streams(look)[row]
-        return [(f"{name} at {self._token(column)}: {float(norms[column]):.6g}", "value"),
-                (f"mean over tokens {norms.mean():.4g}", "label")]
+        return [] if look is None or self.scope is None else stream_reading(self.scope, *streams(look)[row], column)
 
-    def _read_loss(self, _row: int, _column: int) -> list[tuple[str, str]]:
+    def _read_loss(self, _row: int, _column: int) -> Said:
         found = self._found.get(("loss",))
         if found is None or self.scope is None:
             return []
         text = self.query_one(SurpriseText)
-        place, vocab = text.place, self.scope.baby.tokenizer.vocab
-        shown = f"token {place} “{symbol(vocab[self.scope.ids[place]])}”"
-        if not found.rank[place]:
-            return [(f"{shown}: nothing comes before it, so nothing foresees it.", "value")]
-        best = found.rank[place] == 1
-        expected = ("it was expected" if best else
-                    f"“{symbol(vocab[found.likeliest[place]])}” was expected instead")
-        return [(f"{shown}: loss {found.losses[place]:.4f} nats, probability "
-                 f"{found.probabilities[place]:.6g}", "value"),
-                (f"rank {found.rank[place]}; {expected} · {text.rank(place):,} of {found.sums.count:,} by surprise",
-                 "label")]
-
-
-def _at_most(lines: list[Line], count: int) -> list[Line]:
-    """The first lines, with an ellipsis where there are more."""
-    if len(lines) <= count:
-        return lines
-    text, role = lines[count - 1][0]
-    return [*lines[: count - 1], [(text + " …", role)]]
-
-
-def small_multiples(seen: Observation, head: int, width: int) -> list[Line]:
-    """All maps of an observation, small; that of `head` is marked."""
-    T, labels = seen.values.shape[-1], seen.labels()
-    parts = min(T, 24, max(4, (width - 2) // 2))
-    wide = 2 if 2 * parts <= 24 else 1
-    small = [pictures.cells(np.abs(values), parts, parts) for values in seen.values]
-    full = max(float(one.max(initial=0)) for one in small)
-    each = max(parts * wide, *(cells(label) + 2 for label in labels)) + 2
-    per = max(1, width // each)
-    lines: list[Line] = []
-    for start in range(0, len(small), per):
-        here = range(start, min(start + per, len(small)))
-        lines.append([((("▸ " if n == head else "  ") + labels[n]).ljust(each), "accent" if n == head else "label")
-                      for n in here])
-        drawn = [pictures.shaded(np.sqrt(small[n]), 0, math.sqrt(full), wide) for n in here]
-        lines += [[(part.ljust(each), "train") for part in row] for row in zip(*drawn, strict=True)]
-        lines.append([])
-    return lines
-
-
-def last_norms(workspace: Workspace, guid: str) -> dict[str, Any] | None:
-    """The last norms that a run told; None without a run or norms."""
-    from babytui import runs
-    from engine.events import Norms
-
-    try:
-        run = runs.find(workspace, guid)
-    except BabyError:
-        return None
-    return next((event.to_dict() for event in reversed(run.last_events(_TAIL)) if isinstance(event, Norms)), None)
+        return loss_reading(self.scope, found, text.place, text.rank(text.place))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,8 +15,13 @@ from babytui.tui.panes.base import paragraph
 from babytui.tui.safe import plain
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.lines import Line, Lines
+from engine.errors import BabyError
+
+if TYPE_CHECKING:
+    from store.workspace import Workspace
 
 _DECADES = (1e-6, 1.0)
+_TAIL = 5000  # lines of a run's journal in which the last norms are looked for
 _USUAL = (1e-4, 1e-2)
 """The share of its weights by which a step usually changes a part that learns well."""
 
@@ -113,3 +118,15 @@ def _scale(ratio: float, width: int) -> Line:
     first, last, at = place(_USUAL[0]), place(_USUAL[1]), place(ratio)
     return [("●", "value" if first <= n <= last else "warn") if n == at else
             ("─", "label") if first <= n <= last else ("·", "dim") for n in range(width)]
+
+
+def last_norms(workspace: Workspace, guid: str) -> dict[str, Any] | None:
+    """The last norms that a run told; None without a run or norms."""
+    from babytui import runs
+    from engine.events import Norms
+
+    try:
+        run = runs.find(workspace, guid)
+    except BabyError:
+        return None
+    return next((event.to_dict() for event in reversed(run.last_events(_TAIL)) if isinstance(event, Norms)), None)

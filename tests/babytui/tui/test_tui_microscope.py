@@ -12,7 +12,8 @@ from textual.app import App, ComposeResult
 
 from babytui import library, runs
 from babytui.microscope import Microscope
-from babytui.tui.screens.microscope import VIEWS, MicroscopeScreen
+from babytui.tui.screens.microscope import MicroscopeScreen
+from babytui.tui.screens.microscope_lines import VIEWS
 from babytui.tui.widgets.heatmap import HeatMap
 from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.surprise import SurpriseText
