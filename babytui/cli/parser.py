@@ -6,6 +6,7 @@ import argparse
 import difflib
 import math
 import re
+import shlex
 from typing import Any, NoReturn
 
 from babytui import actions, settings
@@ -53,7 +54,12 @@ def _unrecognized(word: str, action: actions.Action | None, prog: str, more: str
         options += [flag for argument in action.arguments for flag in argument.flags]
     else:
         options += ["--version", "--no-mouse", "--help"]
-    near = difflib.get_close_matches(word.split("=")[0], options, n=1) if word.startswith("-") else []
+    if word.startswith("-"):
+        near = difflib.get_close_matches(word.split("=")[0], options, n=1)
+    else:  # its value alone
+        kind = "assignment" if "=" in word else "input"
+        near = [f"{argument.flags[0]} {shlex.quote(word)}" for argument in (action.arguments if action else ())
+                if argument.flags and argument.kind == kind]
     hint = f"did you mean {near[0]}?" if near else f"see {more}."
     return UsageError(f"{prog} does not know '{word}'; {hint}")
 

@@ -84,6 +84,7 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize(("words", "said"), [
     ("trian", "did you mean 'train'"), ("train --stpes 3", "did you mean --steps"), ("train --steps x", "whole number"),
+    ("train nursery", "mean --input nursery?"), ("train n_emb=8", "mean --set n_emb=8?"),
     ("train --steps 0", "at least 1"), ("train --time soon", "60s"), ("delete", "needs GUID"), ("inputs", "COMMAND"),
     ("inputs lsit", "did you mean 'list'"), ("--jsn list", "did you mean --json"), ("inference --top-p 2", "0 to 1"),
     ("list this", "does not know 'this'"), ("inference a b", "does not know 'b'"), ("inference --seed", "argument"),
