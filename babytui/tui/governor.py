@@ -26,6 +26,8 @@ HELD = 20480  # bytes that a pseudo-terminal takes before writing blocks (Linux)
 LATE = 0.1  # seconds of waiting in queues that are felt
 BLOCKED = 0.02  # seconds for a write that went nowhere at first
 LOST = 5.0  # seconds after which an answer is not waited for any more
+PROBE = 0.5  # seconds after which a terminal that gives no answers is tried with a window, whatever its rate says
+SLACK = 4096  # bytes that go at once where others have just been read: terminals are read in pieces
 HAND = 0.3  # seconds after a key in which its consequences are painted as they come
 BEHIND = 0.5  # seconds between two looks at a run while someone types
 FIRST = 0.05  # seconds that other threads leave to a key: one that changes nothing is never painted
@@ -74,6 +76,9 @@ class Link:
     _answered: int = 0  # bytes that have arrived
     _filled: float = 0.0  # bytes in buffers, by the rate
     _filled_at: float = 0.0
+    _forgiven: float = 0.0  # of them
+    _blocked: float = 0.0  # when writing last was
+    _taken: int = 0  # bytes since then
     _begun: bool = False
     _most: float = 0.0  # bytes on their way since the last answer
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -89,17 +94,24 @@ class Link:
         """So many of them were written, which took `seconds`."""
         self._queued = max(0, self._queued - count)
         self.written += count
-        self._filled = self._left(now) + count
-        self._filled_at = now
+        left = self._left(now)
+        self._forgiven = min(self._forgiven, left)
+        self._filled, self._filled_at = left + count, now
         if seconds > BLOCKED:
             pace = count / seconds
             self.rate = pace if self.rate == float("inf") else 0.7 * self.rate + 0.3 * pace
             self._filled = max(self._filled, HELD)
+            self._blocked, self._taken, self._forgiven = now, 0, 0.0
             if not self.answers:
                 self.delay = max(self.delay, self._filled / self.rate)
                 self._shrink()
         elif self.rate < float("inf"):
-            self.rate *= 1 + 0.1 * min(1.0, seconds + 0.01)  # looks carefully whether there is more by now
+            self._taken += count
+            if self._taken > SLACK + self.rate * (now - self._blocked):  # it stood still, but is not slow
+                self.rate, self.delay = float("inf"), 0.0
+                self.window = max(self.window, FIRST_WINDOW / 2)
+            else:
+                self.rate *= 1 + 0.1 * min(1.0, seconds + 0.01)  # looks carefully whether there is more by now
 
     @_locked
     def ask(self, now: float) -> bool:
@@ -136,7 +148,9 @@ class Link:
     def ahead(self, now: float) -> float:
         """Bytes that were given to the writer and have not arrived, as far as can be known."""
         if not self.answers:
-            return self._queued + self._left(now)
+            if now - self._filled_at >= PROBE:  # a rate measured while nobody read would be believed for minutes
+                self._forgiven = self._left(now)
+            return self._queued + max(0.0, self._left(now) - self._forgiven)
         while self._asked and now - self._asked[0][1] > LOST:  # it went lost; what comes later will answer for it
             self._answered = self._asked.popleft()[0]
         if not self._asked:

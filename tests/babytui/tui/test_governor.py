@@ -141,6 +141,21 @@ def test_a_terminal_that_stops_answering_is_not_waited_for_for_ever():
     assert wire.run(20, 0.1, 2000) > 100
 
 
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 60.0])
+@pytest.mark.parametrize("stalls", [1, 5])
+def test_a_terminal_that_stood_still_is_not_taken_for_a_slow_one(stalls: int, seconds: float):
+    """Ctrl+S, or a machine that had better things to do than to read; it answers no questions."""
+    wire = Wire(10e6, answers=False)
+    wire.run(5, 0.05, 2000)
+    for _ in range(stalls):
+        wire.governor.link.queue(1024)
+        wire.now += seconds
+        wire.governor.link.write(1024, seconds, wire.now)
+        assert wire.run(1.0, 0.05, 2000) >= 1
+    wire.run(60, 0.05, 2000)
+    assert wire.run(5, 0.05, 2000) >= (5 if seconds == 0.05 else 98), "several so short ones look like 20 kB/s"
+
+
 def test_a_loop_that_is_late_paints_less():
     wire = Wire(10e6)
     wire.run(10, 0.1, 500, lag=0.5)
