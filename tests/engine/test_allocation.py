@@ -41,16 +41,21 @@ def test_a_step_allocates_nothing_large(attention, network, dropout):
     tracemalloc.start()
     try:
         train(range(2, 4))
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        train(range(4, 7))
-        after, peak = tracemalloc.get_traced_memory()
+        peaks, kept = [], []
+        for step in range(4, 9):
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            train(range(step, step + 1))
+            after, peak = tracemalloc.get_traced_memory()
+            peaks.append(peak - before)
+            kept.append(after - before)
     finally:
         tracemalloc.stop()
     assert len(data.lanes(config)) == 2
     assert model.arena.bytes == held
-    assert peak - before < STEP, f"{(peak - before) / 1024:.0f} KiB above what it held before the step"
-    assert after - before < 1 << 14
+    # Threads of the test runner allocate as well, now and then: most steps tell.
+    assert sorted(peaks)[2] < STEP, f"bytes above what it held before each step: {peaks}"
+    assert sorted(kept)[2] < 1 << 12, f"bytes kept by each step: {kept}"
 
 
 @pytest.mark.slow
