@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 
 from babytui import actions, pictures
 from babytui.looking import percent, symbol
@@ -282,9 +283,12 @@ class MicroscopeScreen(Screen[None]):
         if not ready:
             self._get(("scope",), lambda: None)
             return
-        if self.focused is not shown[wanted]:
-            shown[wanted].focus()
+        shown[wanted].call_later(self._focus_on, shown[wanted])  # behind a Hide that may be on its way to it
         getattr(self, f"_draw_{self.view}")()
+
+    def _focus_on(self, widget: Widget) -> None:
+        if widget.display and self.focused is not widget:
+            widget.focus()
 
     def _tell_what(self, title: str, about: str) -> None:
         self.query_one("#scope-what", Lines).show(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from textual.app import App, ComposeResult
+from textual.events import Hide
 
 from babytui import library, runs
 from babytui.microscope import Microscope
@@ -78,6 +79,18 @@ async def test_every_view_of_a_variant_reads_what_the_probe_finds(workspace, pla
         await until(pilot, lambda: "mean over tokens" in said(screen) and "stream" in said(screen, "#scope-what"))
         screen.query_one(HeatMap).go(1, 2)
         await until(pilot, lambda: f"0 attention at 2 “e”: {whole.layers[0].attention_norm[2]:.6g}" in said(screen))
+
+
+async def test_keys_go_to_a_map_that_was_hidden_for_a_moment(playground, until, model):
+    """While it computes there is nothing to show; that it was hidden reaches the map after it is shown again."""
+    async with playground(80, 24) as (app, pilot):
+        screen = await look(app, pilot, until, model, "The cat")
+        map_ = screen.query_one(HeatMap)
+        await until(pilot, lambda: screen.focused is map_)
+        map_.post_message(Hide())
+        screen._draw()
+        await pilot.press("down", "right")
+        assert screen.focused is map_ and (map_.row, map_.column) == (1, 1)
 
 
 async def test_the_lens_reads_the_five_likeliest_and_the_rank_of_the_true_token(workspace, playground, until, model):
