@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from babytui import devices
 from babytui.bakeoff import Architecture, BakeOff, Budget, all_bakeoffs, config_of
 from babytui.workspace_choice import existing
 from engine import processor, registry
@@ -115,7 +116,7 @@ class Draft:
 
     def cost(self, measure: bool = True, tell: Callable[[int, int], None] | None = None) -> Cost:
         """What it will take. measure: time each architecture for a moment, some seconds in all; tell: how far it is."""
-        from engine.estimate import calibrate, estimate
+        from engine.estimate import estimate
 
         configs = self.configs()
         free = shutil.disk_usage(existing(self.workspace.root)).free
@@ -127,7 +128,7 @@ class Draft:
             if measure and not self.budget.seconds and (not speeds or time.monotonic() - begun < _CALIBRATION):
                 if tell:
                     tell(n + 1, len(configs))
-                speeds.append(calibrate(config, min(0.3, _MEASURING / len(configs))))
+                speeds.append(devices.calibrated(config, min(0.3, _MEASURING / len(configs))))
             mean = len(speeds) / sum(1 / speed for speed in speeds) if speeds else None
             found = estimate(config, vocab_size=self.vocab_size, speed=speeds[n] if n < len(speeds) else mean)
             # the model, its journal and report; and while it is trained three checkpoints of weights and two moments

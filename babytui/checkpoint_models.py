@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from babytui import checkpoints
+from babytui import checkpoints, devices
 from babytui.library import Baby
 from babytui.runs import Run
 from engine.config import Config, complete
@@ -93,7 +93,6 @@ def load(run: Run, which: int | str = LAST, *, fresh: bool = False) -> Baby:
 
 def read(run: Run, found: Kept) -> Baby:
     """The model of one checkpoint, of which every byte is verified. NotFound, FormatError."""
-    from babytui import library
     from engine import contents, registry
     from engine.adaptation import Adaptation
     from engine.model import Model, each_tensor
@@ -102,7 +101,7 @@ def read(run: Run, found: Kept) -> Baby:
     arrays, meta = checkpoint.read(found.path, wanted=lambda name: not name.startswith(("m/", "v/")))
     states.check(arrays, meta, found.path.name)
     plan = plans.read(run.dir / plans.NAME, need=("config",))
-    config, moved = library.here(Config.read(complete(plan["config"]), strict=False))
+    config, moved = devices.here(Config.read(complete(plan["config"]), strict=False))
     adaptation, vocab = Adaptation.read(plan.get("adaptation", {})), meta["vocab"]
     contents.check_state(each_tensor(config.validate(), len(vocab)), arrays, found.path.name)
     model = Model(config, len(vocab), adaptation)

@@ -15,12 +15,12 @@ from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from babytui import workspace_choice
+from babytui import devices, workspace_choice
 from babytui.process import past
 from babytui.runs import SHIPPED, Run
 from babytui.runs import start as _start
 from engine.config import Config, remarks
-from engine.errors import ConfigError, FormatError, NotFound
+from engine.errors import FormatError, NotFound
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def load(reference: str = "last", workspace: str | os.PathLike[str] | Workspace 
             return checkpoint_models.load(run, "last" if step == "now" else step, fresh=step == "now")
     need_model(home, guid, entry)
     config, tokenizer, arrays = read(home, guid)
-    config, moved = here(config)
+    config, moved = devices.here(config)
     model = Model.from_arrays(config, arrays, source=home.find("model", guid).name)
     if len(tokenizer.vocab) != model.vocab_size:
         raise FormatError(f"{home.find('tokenizer', guid).name} has {len(tokenizer.vocab)} symbols but "
@@ -281,19 +281,6 @@ def load(reference: str = "last", workspace: str | os.PathLike[str] | Workspace 
     baby = Baby(model, tokenizer, guid=guid, name=entry.name, workspace=home)
     baby.remarks += moved
     return baby
-
-
-def here(config: Config) -> tuple[Config, list[str]]:
-    """The config for this machine: where no GPU answers, that of the CPU, and a sentence that says so."""
-    from engine import backend
-
-    if config.c_device == "gpu":
-        try:
-            backend.use("gpu", config.c_device_gpu_core, config.c_device_gpu_tensor)
-        except ConfigError:
-            return config.replace(c_device="cpu"), ["Its config asks for a GPU; none can be used here, so the CPU is "
-                                                    "(`babytui doctor` says why)."]
-    return config, []
 
 
 def need_model(home: Workspace, guid: str, entry: Entry) -> None:

@@ -38,10 +38,11 @@ class _Arrays:
 
     def _switch(self, module: ModuleType, kernels: Any = None, **replaced: Any) -> None:
         self.__dict__.clear()
-        self.__dict__.update(replaced, _module=module, kernels=kernels)
+        self.__dict__.update({"_core": 0, **replaced}, _module=module, kernels=kernels)
 
 
 xp: Any = _Arrays(np)
+chosen: tuple[str, int] | None = None  # the device that this process's models are for, where somebody has decided
 
 
 def use(device: str, core: int = 0, tensor: bool = False, halves: bool = False) -> None:
@@ -56,7 +57,13 @@ def use(device: str, core: int = 0, tensor: bool = False, halves: bool = False) 
     from engine.device import connect
 
     cupy = connect(core)
-    xp._switch(cupy, kernels, matmul=cublas.products(cupy, "fp16" if halves else "tf32" if tensor else ""))
+    xp._switch(cupy, kernels, _core=core, matmul=cublas.products(cupy, "fp16" if halves else "tf32" if tensor else ""))
+
+
+def stay() -> None:
+    """Let this thread compute where `use` was told to: CUDA's device belongs to a thread, and is 0 in a new one."""
+    if xp._core:
+        xp._module.cuda.Device(xp._core).use()
 
 
 def host(x: Array) -> np.ndarray:

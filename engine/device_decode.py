@@ -37,5 +37,9 @@ class DeviceSteps:
         self._logits.get(out=self._down)
         return self._down.copy()
 
+    def close(self) -> None:
+        """Give back the graph's memory."""
+        self._run.close()
+
     def _work(self) -> None:
         self._logits[...] = self._model.step_at(self._given[:-1], self._states, self._given[-1:])

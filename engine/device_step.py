@@ -23,7 +23,7 @@ from engine.parallel import Outcome
 from engine.parameters import Gradients
 from engine.tape import Tape
 
-PIECE = 1 << 16  # tokens of one pass
+PIECE = (1 << 16) - 1  # tokens of one pass, and the most sequences that a grid has room for
 SMALL = 1 << 25  # numbers of all blocks' inputs up to which a step takes the host longer than the device
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from engine import backend
 from engine.backend import host, xp
 from engine.device import guarded
+from engine.device_decode import DeviceSteps
 from engine.errors import ConfigError
 from engine.model import Model
 from engine.prepared import stepper
@@ -162,6 +163,7 @@ class Decoder:
     """
 
     def __init__(self, model: Model, batch: int = 1, cache: bool = True):
+        backend.stay()
         self.model, self.cache, self.n_ctx = model, cache and model.causal, model.config.n_ctx
         self.history: list[np.ndarray] = []  # (B,) ids, one entry a token, the last n_ctx
         self.position = 0
@@ -172,8 +174,15 @@ class Decoder:
         """Prefill ids (B, T): logits (B, V). Of a longer prompt, the last n_ctx tokens count."""
         ids = np.asarray(ids)[:, -self.n_ctx :]
         self.model.check(ids)
-        self.history, self._step = list(ids.T), None
+        self.history = list(ids.T)
+        self.close()
         return self._prefill(ids)
+
+    def close(self) -> None:
+        """Let go of what steps keep: on a GPU a graph with memory of its own."""
+        if isinstance(self._step, DeviceSteps):
+            self._step.close()
+        self._step = None
 
     def next(self, ids: np.ndarray) -> np.ndarray:
         """Logits (B, V) after one more token per reply, ids (B,)."""
@@ -211,17 +220,20 @@ def stream_batch(model: Model, prompt: Sequence[int], max_tokens: int, sampler: 
     context = [list(prompt) or [0] for _ in range(replies)]
     with guarded(model.config, lambda: "lower n_ctx, or set c_device to cpu"):
         decoder = Decoder(model, replies, cache)
-        logits = decoder.start(np.array(context))
-        for made in range(max_tokens):
-            if made:
-                logits = decoder.next(np.array([ids[-1] for ids in context]))
-            tokens = []
-            for row, uniforms, ids in zip(logits, draws, context, strict=True):
-                seen = ids[-decoder.n_ctx :] if sampler.repetition != 1 else ()
-                chosen, probability = sampler.draw(row, seen, next(uniforms))
-                ids.append(chosen)
-                tokens.append(Token(chosen, probability, row))
-            yield tokens
+        try:
+            logits = decoder.start(np.array(context))
+            for made in range(max_tokens):
+                if made:
+                    logits = decoder.next(np.array([ids[-1] for ids in context]))
+                tokens = []
+                for row, uniforms, ids in zip(logits, draws, context, strict=True):
+                    seen = ids[-decoder.n_ctx :] if sampler.repetition != 1 else ()
+                    chosen, probability = sampler.draw(row, seen, next(uniforms))
+                    ids.append(chosen)
+                    tokens.append(Token(chosen, probability, row))
+                yield tokens
+        finally:
+            decoder.close()
 
 
 def _uniforms(rng: np.random.Generator, skip: int = 0) -> Iterator[float]:

@@ -53,6 +53,9 @@ class Graph:
         """On the stream that will be captured: what it frees there is in the pool for it."""
         cuda = xp._module.cuda
         self._stream, self._pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
+        kept = xp._module.get_default_memory_pool()
+        if kept.free_bytes() > cuda.Device().mem_info[0]:  # what the first call took; pools do not share
+            kept.free_all_blocks()
         current = cuda.get_current_stream()
         self._stream.wait_event(current.record())
         with cuda.using_allocator(self._pool.malloc), self._stream:
@@ -72,12 +75,17 @@ class Graph:
         except (RuntimeError, ValueError, MemoryError) as error:  # of CUDA, CuPy, cuBLAS and its pool
             graph = None
             _LOG.warning("%s is not captured into a CUDA graph, and launched kernel by kernel: %s", self._name, error)
-            self._plain, self._stream, self._pool = True, None, None
         self._graph = graph
+        if graph is None:  # not before: the error's traceback holds arrays of the pool
+            self.close()
 
     def close(self) -> None:
-        """Give back the pool's memory; work is launched plainly from now on."""
-        self._graph, self._plain = None, True
-        with suppress(AttributeError):
-            self._pool.free_all_blocks()
-        self._pool = self._stream = None
+        """Give back the pool's memory, which CuPy keeps of one that is merely forgotten; work is launched plainly from
+        now on."""
+        pool, self._graph, self._pool, self._stream, self._plain = self._pool, None, None, None, True
+        if pool is not None:
+            pool.free_all_blocks()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # the interpreter may be ending
+            self.close()

@@ -24,6 +24,7 @@ class Tape:
 
     def __init__(self, arena: Arena, dtype: Any, *, recording: bool = False, rng: Any = None,
                  loss_scale: Array | None = None):
+        backend.stay()
         self.arena = arena
         self.dtype = dtype
         self.recording = recording

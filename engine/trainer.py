@@ -40,6 +40,7 @@ EVALUATION_SHARE = 0.05  # of the run's time, for all of them but the last, full
 BAD_STEPS = 5  # that are not finite, in a row, end a run or take it back
 ROLLBACKS = 5  # of a run; the last one trains with 1/32 of the planned learning rate
 RISES = 3  # of the validation loss, in a row, raise an alarm
+_WIDE = 1 << 27  # numbers that one pass of an evaluation may have at once on a GPU
 _LOOK = ("evaluation", "sample")
 State = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
 
@@ -440,7 +441,8 @@ class Trainer:
             self._length = self.planned
         limit = None if full else max(2 * each, int(3 * EVALUATION_SHARE / EVALUATIONS * (self._length or 0) * each))
         total, count = 0.0, 0
-        tokens = PIECE if xp.kernels else 1024
+        widest = max(self.model.vocab_size, 12 * self.config.n_emb)
+        tokens = min(PIECE, max(each, _WIDE // widest)) if xp.kernels else 1024
         for inputs, targets in data.passes(ids, self.config.n_ctx, tokens, limit):
             losses = self.model.losses(xp.asarray(inputs), xp.asarray(targets))
             total += float(losses.sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from babytui import texts, workspace_choice
+from babytui import devices, texts, workspace_choice
 from babytui.cli.output import Output, count, seconds, size
 from babytui.cli.settings import config_of
 
@@ -12,7 +12,7 @@ from babytui.cli.settings import config_of
 def run(arguments: Any) -> int:
     """Say what a configuration costs on this machine with the text it would learn."""
     from engine import registry
-    from engine.estimate import calibrate, estimate
+    from engine.estimate import estimate
 
     out: Output = arguments.out
     workspace = workspace_choice.choose(arguments.workspace)
@@ -22,7 +22,7 @@ def run(arguments: Any) -> int:
     tokenizer = registry.tokenizer.get(config.c_tokenizer).fit(text)
     out.line("measuring this machine…")
     found = estimate(config, vocab_size=len(tokenizer.vocab), text_tokens=tokenizer.count(text),
-                     speed=calibrate(config))
+                     speed=devices.calibrated(config))
     out.clear()
     if arguments.json:
         out.data({"parameters": found.parameters, "model_file_bytes": found.model_file_bytes,

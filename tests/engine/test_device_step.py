@@ -16,7 +16,7 @@ from strict_xp import Hardware, installed, no_synchronisation
 
 from engine import registry
 from engine.adaptation import Adaptation
-from engine.backend import host
+from engine.backend import host, xp
 from engine.config import Config
 from engine.device_step import DeviceTeam
 from engine.generate import Decoder, Sampler, stream
@@ -278,3 +278,66 @@ def test_many_tokens_hold_no_more_memory(device):
     for _ in tokens:
         held.append(device.used)
     assert len(set(held[5:11])) == 1 and max(held[24:]) == max(held[12:24])
+
+
+def test_the_memory_of_every_graph_is_given_back(device, monkeypatch):
+    """CuPy keeps that of a pool which is merely forgotten."""
+    model = Model.create(config(n_ctx=12), VOCAB)
+    pools = counted(monkeypatch)
+    for wanted in (30, 2, 1):
+        assert len(list(stream(model, [1], wanted, Sampler(seed=1)))) == wanted
+    some = stream(model, [1], 30, Sampler(seed=1))
+    for _ in range(5):
+        next(some)
+    some.close()
+    decoder = Decoder(model)
+    decoder.start(np.array([[1]]))
+    for _ in range(4):
+        decoder.next(np.array([1]))
+    decoder.start(np.array([[1]]))
+    assert len(pools) == 3 and all(pool.emptied for pool in pools)
+    team = DeviceTeam(model)
+    steps(team, range(4), LossScaler(False))
+    assert len(pools) == 4 and not pools[-1].emptied
+    team.close()
+    assert pools[-1].emptied
+
+
+def test_what_the_first_call_took_is_given_up_where_two_would_not_fit(device, monkeypatch):
+    Model.create(config(), VOCAB)
+    default = xp._module.get_default_memory_pool()
+    emptied, graphs = [], []
+    monkeypatch.setattr(type(default), "free_all_blocks", lambda self, stream=None: emptied.append(device.held))
+    for more, times in ((0, 0), (1, 1)):
+        graphs.append(Graph(lambda: None, "Work"))
+        graphs[-1]()
+        monkeypatch.setattr(type(default), "free_bytes", lambda self, more=more: device.memory - device.held + more)
+        graphs[-1]()
+        assert len(emptied) == times
+
+
+def test_another_thread_computes_on_the_same_gpu():
+    """The device of a new thread is 0."""
+    with installed(devices=3) as hardware:
+        model = Model.create(config(c_device_gpu_core=2), VOCAB)
+        ids = xp.asarray(np.array([[1, 2]]))
+        for work in (lambda: list(stream(model, [1], 4, Sampler(seed=1))), lambda: model.logits(ids)):
+            hardware.device = 0
+            work()
+            assert hardware.device == 2
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The pools that are made from now on, which note whether they were emptied."""
+    made: list[Any] = []
+
+    class Pool(xp._module.cuda.MemoryPool):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.emptied = False
+            made.append(self)
+
+        def free_all_blocks(self, stream: Any = None) -> None:
+            self.emptied = True
+
+    monkeypatch.setattr(xp._module.cuda, "MemoryPool", Pool)
+    return made

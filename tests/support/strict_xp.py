@@ -1075,7 +1075,9 @@ def installed(**hardware: Any) -> Iterator[Hardware]:
     twins = {name: on_host(twin) for name, twin in kernels.TWINS.items() if hasattr(kernels, name)}
     with (mock.patch.dict(sys.modules, modules), mock.patch.object(cublas, "library", library),
           mock.patch.multiple(kernels, **twins)):
+        backend.chosen = None
         try:
             yield state
         finally:
             backend.use("cpu")
+            backend.chosen = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from babytui import devices
 from babytui.tui.backend.texts import named
 from engine.errors import BabyError
 
@@ -59,12 +60,10 @@ def cost(workspace: Workspace, values: Mapping[str, Any], text: str, *, measure:
 def _measure(config: Config, estimate: Estimate) -> float | None:
     """FLOP/s here; for a configuration too large to try out, what was measured last."""
     global _speed
-    from engine.estimate import calibrate
-
     small = estimate.training_bytes < 2e9 and estimate.flops_per_step / config.n_layers < 5e10
     if small:
         with _calibrating:
-            _speed = calibrate(config, 0.3)
+            _speed = devices.calibrated(config, 0.3)
     return _speed
 
 
