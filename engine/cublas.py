@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import sys
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -143,6 +144,7 @@ class Library:
 
     def __init__(self, library: Any):
         self._create = self._function(library, "cublasCreate_v2", (_POINTER,))
+        self._destroy = self._function(library, "cublasDestroy_v2", (_POINTER,))
         self._stream = self._function(library, "cublasSetStream_v2", (_POINTER, _POINTER))
         self._workspace = self._function(library, "cublasSetWorkspace_v2", (_POINTER, _POINTER, ctypes.c_size_t))
         self.gemm = self._function(library, "cublasGemmStridedBatchedEx", _GEMM)
@@ -158,6 +160,10 @@ class Library:
         handle = ctypes.c_void_p()
         check(self._create(ctypes.addressof(handle)))
         return int(handle.value or 0)
+
+    def destroy(self, handle: int) -> None:
+        """Give a handle back; waits for what was launched with it."""
+        self._destroy(handle)
 
     def use(self, handle: int, stream: int, workspace: int, size: int) -> None:
         """Let the handle work in this stream, with `size` bytes of scratch memory at `workspace`."""
@@ -186,6 +192,26 @@ def library(cupy: Any) -> Library | None:
         except (OSError, AttributeError):
             continue
     return None
+
+
+class Handle:
+    """A handle of cuBLAS on the current device with its workspace. It is given back with the thread that it is for."""
+
+    def __init__(self, library: Library, workspace: Any):
+        self._library, self._workspace = library, workspace
+        self._stream: int | None = None
+        self._number = library.create()
+
+    def on(self, stream: int) -> int:
+        """The handle, set to a stream."""
+        if stream != self._stream:
+            self._library.use(self._number, stream, self._workspace.ptr, WORKSPACE)
+            self._stream = stream
+        return self._number
+
+    def __del__(self) -> None:
+        if hasattr(self, "_number") and not sys.is_finalizing():  # the driver may be gone by then
+            self._library.destroy(self._number)
 
 
 class Products:
@@ -274,15 +300,12 @@ class Products:
 
     def _handle(self) -> int:
         """This thread's handle for the device in use, set to its current stream."""
-        own, device = self._own, self._cupy.cuda.runtime.getDevice()
-        handles = own.__dict__.setdefault("handles", {})
+        device = self._cupy.cuda.runtime.getDevice()
+        handles = self._own.__dict__.setdefault("handles", {})
         if device not in handles:
-            handles[device] = [self._library.create(), None, self._cupy.cuda.alloc(WORKSPACE)]
-        entry, stream = handles[device], self._cupy.cuda.get_current_stream().ptr
-        if entry[1] != stream:
-            self._library.use(entry[0], stream, entry[2].ptr, WORKSPACE)
-            entry[1] = stream
-        return entry[0]
+            handles[device] = Handle(self._library, self._cupy.cuda.alloc(WORKSPACE))
+        found: Handle = handles[device]
+        return found.on(self._cupy.cuda.get_current_stream().ptr)
 
 
 def _strides(x: Array) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -203,6 +205,20 @@ def test_the_workspace_follows_the_stream() -> None:
         (handle,) = fake.streams
         assert fake.streams[handle] == stream[0]
         assert fake.workspaces[handle][1] == cublas.WORKSPACE
+
+
+def test_a_thread_gives_its_handle_back() -> None:
+    call, fake = products()
+    x = device(np.ones((2, 2)))
+    call.matmul(x, x)
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: call.matmul(x, x))
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert len(fake.streams) == 4 and len(fake.destroyed) == 3
+    call.matmul(x, x)
+    assert len(fake.streams) == 4, "this thread's is still there"
 
 
 def test_wrong_shapes_are_refused() -> None:

@@ -42,13 +42,20 @@ class FakeCublas:
         self.computed: list[int] = []  # the compute type of each product
         self.workspaces: dict[int, tuple[int, int]] = {}
         self.streams: dict[int, int] = {}
-        for name in ("cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2", "cublasGemmStridedBatchedEx"):
+        self.destroyed: list[int] = []
+        for name in ("cublasCreate_v2", "cublasDestroy_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2",
+                     "cublasGemmStridedBatchedEx"):
             setattr(self, name, _Function(getattr(self, "_" + name.removeprefix("cublas"))))
 
     def _Create_v2(self, place: int) -> int:
         handle = 1000 + len(self.streams)
         self.streams[handle] = 0
         ctypes.c_void_p.from_address(place).value = handle
+        return SUCCESS
+
+    def _Destroy_v2(self, handle: int) -> int:
+        assert handle in self.streams and handle not in self.destroyed
+        self.destroyed.append(handle)
         return SUCCESS
 
     def _SetStream_v2(self, handle: int, stream: int) -> int:
