@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import traceback
 from collections.abc import Callable
@@ -9,7 +10,6 @@ from typing import Any
 
 from textual import log
 from textual.message import Message
-from textual.timer import Timer
 from textual.widget import Widget
 
 from babytui.tui.bindings import key_of
@@ -36,26 +36,34 @@ def in_thread(widget: Widget, work: Callable[[], Any], group: str, *, exclusive:
     widget.run_worker(guarded, thread=True, group=group, exclusive=exclusive)
 
 
+def after(widget: Widget, seconds: float, callback: Callable[[], Any]) -> asyncio.TimerHandle:
+    """Has the widget call this in so many seconds, unless the handle is cancelled.
+
+    Textual's own `set_timer` never fires where the process stands still for so long just as the timer begins.
+    """
+    return asyncio.get_running_loop().call_later(seconds, widget.call_later, callback)
+
+
 class Inquiry:
     """A question that is asked again when something has changed. An answer to another than the last, told by its
     `serial`, is wanted no more."""
 
     def __init__(self, widget: Widget, ask: Callable[[], object]):
         self._widget, self._ask = widget, ask
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.serial = 0
 
     def drop(self) -> None:
         """No answer is wanted any more."""
         self.serial += 1
         if self._timer is not None:
-            self._timer.stop()
+            self._timer.cancel()
 
     def again(self, delay: float = 0.0) -> None:
         """Asks after `delay` seconds without another change; what was asked before is dropped."""
         self.drop()
         if delay:
-            self._timer = self._widget.set_timer(delay, self._ask)
+            self._timer = after(self._widget, delay, self._ask)
         else:
             self._ask()
 

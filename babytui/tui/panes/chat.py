@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,7 +14,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.message import Message
-from textual.timer import Timer
 from textual.widget import Widget
 
 from babytui.conversation import AGAIN, EDITED, KEPT_TOKENS, SAID, Conversation, Exchange
@@ -25,7 +25,7 @@ from babytui.tui.panes.base import paragraph
 from babytui.tui.panes.branching import Branching
 from babytui.tui.panes.sampling import Sampling
 from babytui.tui.talk import Pace, Spoke, Talk
-from babytui.tui.threads import in_thread
+from babytui.tui.threads import after, in_thread
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.command_prompt import CommandPrompt
 from babytui.tui.widgets.completions import CompletionList
@@ -75,7 +75,7 @@ class ChatPane(Branching):
         self._loaded: ChatPane.Loaded | None = None  # a model that waits for the end of a reply
         self._skip_for: str | None = None
         self._editing: Exchange | None = None
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def compose(self) -> ComposeResult:
         with Container(id="chat-body"):
@@ -198,8 +198,8 @@ class ChatPane(Branching):
         event.stop()
         self._skip_for = None
         if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(0.1, self._check)
+            self._timer.cancel()
+        self._timer = after(self, 0.1, self._check)
 
     def _check(self) -> None:
         """Shows the symbols that the model does not know, before they are sent."""

@@ -27,7 +27,7 @@ from babytui.tui.panes.base import Pane
 from babytui.tui.panes.numbers import RunView, numbers
 from babytui.tui.safe import plain
 from babytui.tui.subject import Subject
-from babytui.tui.threads import Inquiry, in_thread
+from babytui.tui.threads import Inquiry, after, in_thread
 from babytui.tui.widgets.chart import LossChart
 from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.transcript import Block, Transcript
@@ -183,7 +183,7 @@ class TrainingPane(Pane):
             curve.join(event.delta.curve, event.delta.back)
             if not self._drawing:  # several runs tell something at about the same time
                 self._drawing = True
-                self.set_timer(_TOGETHER, self._draw)
+                after(self, _TOGETHER, self._draw)
         if feed:
             self.call_after_refresh(feed.taken)
 

@@ -36,7 +36,7 @@ from babytui.tui.panes.models import ModelsPane
 from babytui.tui.panes.training import TrainingPane
 from babytui.tui.safe import plain
 from babytui.tui.subject import Subject, Subjects
-from babytui.tui.threads import in_thread
+from babytui.tui.threads import after, in_thread
 from babytui.tui.widgets.bars import KeyBar, TopBar
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class PlaygroundScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one(TopBar).tell(current=self.current, workspace=str(self.workspace.root))
         self.action_show("chat")
-        self.call_after_refresh(self.set_timer, 0.05, self._begin)
+        self.call_after_refresh(after, self, 0.05, self._begin)
 
     @property
     def workspace(self) -> Any:

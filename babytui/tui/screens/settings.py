@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import DataTable, Static, TabbedContent, TabPane
 
@@ -21,6 +21,7 @@ from babytui.tui.bindings import ids, keys_of, place_of
 from babytui.tui.panes.base import paragraph
 from babytui.tui.panes.form import Rows
 from babytui.tui.safe import plain
+from babytui.tui.threads import after
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.fields import ChoiceField, NumberField, SwitchField, TextField
 from babytui.tui.widgets.lines import Line, Lines
@@ -151,7 +152,7 @@ class SettingsScreen(ModalScreen[None]):
         super().__init__()
         self._tab, self._word = tab, ""
         self._waiting: dict[str, Any] = {}
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def me(self) -> PersonalApp:
@@ -241,8 +242,8 @@ class SettingsScreen(ModalScreen[None]):
         self.me.apply(name, value)
         self._waiting[name] = value
         if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(DEBOUNCE, self._write)
+            self._timer.cancel()
+        self._timer = after(self, DEBOUNCE, self._write)
 
     def _write(self) -> None:
         """Writes to the file what has changed."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.css.query import NoMatches
 
 from babytui import runs
 from babytui.tui.app import PlaygroundApp
@@ -27,10 +28,17 @@ Until = Callable[[Any, Callable[[], Any]], Any]
 async def _until(pilot: Any, condition: Callable[[], Any], seconds: float = 60) -> Any:
     """The first true value of `condition`, while the app goes on; AssertionError after `seconds`. When it had to be
     waited for, every widget has done since what it had to: `pilot.pause` asks them all, which between two looks would
-    take a third of a core from those that one waits for."""
+    take a third of a core from those that one waits for. A screen that has no widgets yet is waited for, too."""
     end = time.monotonic() + seconds
-    while not (value := condition()):
-        while not condition():
+
+    def asked() -> Any:
+        try:
+            return condition()
+        except NoMatches:
+            return None
+
+    while not (value := asked()):
+        while not asked():
             assert time.monotonic() < end, "it did not happen"
             await asyncio.sleep(0.01)
         await pilot.pause(0)
