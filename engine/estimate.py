@@ -114,6 +114,7 @@ def suggested_rate(rate: float, old_batch: int, new_batch: int) -> float:
 
 
 _speeds: dict[Any, float] = {}
+_STEPS = 2  # at least: a machine may be busy during one
 
 
 def calibrate(config: Config, seconds: float = 0.5) -> float:
@@ -138,14 +139,14 @@ def calibrate(config: Config, seconds: float = 0.5) -> float:
             model.loss_and_gradients(inputs, targets, gradients)
             optimizer.step(model.params.flat, gradients.finish(), 1e-6, 1.0, 1)
 
-        if config.c_device == "gpu":
-            step()  # compiles its kernels
-        best, spent = float("inf"), 0.0
-        while spent < seconds:
+        step()  # the first one finds nothing in the cache, and compiles a GPU's kernels
+        best, spent, counted = float("inf"), 0.0, 0
+        while spent < seconds or counted < _STEPS:
             begun = time.perf_counter()
             step()
             took = time.perf_counter() - begun
             spent += took
+            counted += 1
             best = min(best, took)
         _speeds[key] = flops / best
     return _speeds[key]

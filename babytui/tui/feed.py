@@ -168,7 +168,7 @@ def _digest(line: Mapping[str, Any], delta: Delta) -> None:
         delta.notes.append((when, str(line.get("message", "")), "bad"))
     elif kind == "control":
         value = line.get("value")
-        said = str(line.get("command")).replace("_", " ") + (f" {value:g}" if value else "")
+        said = str(line.get("command")).replace("_", " ") + (f" {value:g}" if value is not None else "")
         delta.notes.append((when, f"step {step:,}: {said}", "accent"))
     elif kind == "end":
         delta.end = line

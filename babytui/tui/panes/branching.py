@@ -286,7 +286,7 @@ class Branching(Pane):
     def text_to_look_at(self) -> str:
         """What the microscope reads at first: the chosen exchange, else what stands in the prompt or stood there."""
         exchange = self.chosen_exchange
-        said = exchange.prompt + exchange.text if exchange is not None else self.prompt.text
+        said = exchange.text if exchange is not None else self.prompt.text
         last = self.app.workspace.last().get("last_prompt")  # type: ignore[attr-defined]
         return said or (last if isinstance(last, str) else "") or "Once upon a time"
 

@@ -20,7 +20,7 @@ from babytui.tui.panes.base import Pane, paragraph
 from babytui.tui.panes.form import Form, explain, shown_value
 from babytui.tui.safe import plain
 from babytui.tui.threads import Inquiry, in_thread
-from babytui.tui.widgets.fields import FieldChanged
+from babytui.tui.widgets.fields import FieldChanged, FormButton
 from babytui.tui.widgets.lines import Line, Lines
 from babytui.visible import cut, visible
 from engine.config import PARAMETERS, PRESETS, Config
@@ -83,7 +83,7 @@ class ConfigPane(Pane):
                 with VerticalScroll(id="config-words", can_focus=False):
                     yield Lines(id="help")
                     yield Lines(id="cost")
-                yield Button(plain(f"Train ({key_of('train')})"), id="train", variant="success", compact=True)
+                yield FormButton(plain(f"Train ({key_of('train')})"), id="train", variant="success", compact=True)
 
     @property
     def form(self) -> Form:

@@ -160,7 +160,9 @@ class TrainingPane(Pane):
         self._curve = Curve(name, run.guid)
         self._show_curves()
         self.query_one("#log", Transcript).clear()
-        self.query_one("#samples", Transcript).clear()
+        samples = self.query_one("#samples", Transcript)
+        samples.clear()
+        samples.border_title = "samples"  # not of a step that was looked at
         self.set_note(self.view.title)
         self._show_numbers()
         self._feed = self._begin_feed(run, self._main)

@@ -22,6 +22,7 @@ from babytui.tui.panes.form import Rows
 from babytui.tui.safe import plain
 from babytui.tui.threads import Inquiry, in_thread
 from babytui.tui.widgets.bars import hint_content
+from babytui.tui.widgets.fields import FormButton
 from babytui.tui.widgets.lines import Line, Lines
 from engine.errors import ConfigError, UsageError
 
@@ -134,7 +135,7 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
         with box:
             yield from self.body()
             with Horizontal(classes="buttons"):
-                yield Button("Start (F9)", id="start", variant="success", compact=True)
+                yield FormButton("Start (F9)", id="start", variant="success", compact=True)
 
     @property
     def form(self) -> Rows:

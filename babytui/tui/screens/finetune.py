@@ -35,7 +35,7 @@ HELP = {
     "r_learn": PARAMETERS["r_learn"].help + " Until it is changed, it follows from the model's own.",
     "name": "What to call the new model; the one it is made from stays as it is.",
     "prompt": "What the samples during training start with.",
-    "freeze": "Tensors that are not trained: patterns such as wte* block_0_* (their names: i, then 3).",
+    "freeze": "Tensors that are not trained: patterns such as wte* block_0_* (their names: i, then 5).",
     "rank": "Above 0: only low-rank adapters of this rank are trained, which takes less memory; 0 trains everything.",
     "target": "The matrices that get an adapter, such as *_q_weight; empty: all of the attentions and networks.",
 }

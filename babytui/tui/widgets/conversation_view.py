@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 
 from babytui.conversation import Conversation, Exchange
 from babytui.tui.widgets.transcript import Block, Transcript, _safe
-from babytui.visible import visible
+from babytui.visible import cut, visible
 
 MARGIN = 8
 
@@ -47,7 +47,7 @@ class ConversationView(Transcript, inherit_bindings=False):
         longest = self.keep_lines * max(20, self._room)
         short = text[-longest:] if len(text) > longest else text
         block = self.add(("…" if short is not text else "") + short, margin_role="good",
-                         margin=called[: MARGIN - 1] if len(called) < MARGIN else "baby")
+                         margin=cut(called, MARGIN - 1))
         if short is not text:
             block.dropped = len(_safe(text)) - len(block.text)
         block.about = exchange

@@ -19,7 +19,7 @@ from textual.reactive import reactive
 from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Input, Switch
+from textual.widgets import Button, Input, Switch
 
 from babytui.tui.safe import plain
 from babytui.visible import cells, cut
@@ -38,6 +38,12 @@ class FieldChanged(Message):
         super().__init__()
         self.field, self.value = field, value
         self.name = field.name or ""
+
+
+class FormButton(Button):
+    """A button among the fields of a form, from which one goes on to them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = _MOVE
 
 
 class Former:
@@ -79,6 +85,13 @@ class TextField(Former, Limited):
         with self.prevent(Input.Changed):  # it is made so, nobody changes it
             super().__init__(value, name=name, id=id, placeholder=placeholder, max_length=max_length,
                              select_on_focus=False)
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        return not key.startswith("alt+") and super().check_consume_key(key, character)
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key.startswith("alt+"):  # comes with a character, which is not meant
+            event.prevent_default()
 
     def validate(self, value: str) -> None:
         """Nothing: the form says what is wrong, and Input's own way restyles every field twice when it is made."""

@@ -114,7 +114,10 @@ class Transcript(Roles, ScrollView, can_focus=True):
 
     @property
     def _room(self) -> int:
-        return max(4, self.scrollable_content_region.width - self.margin_width)
+        width = self.scrollable_content_region.width
+        if not width and self._wrapped_at:  # it is hidden: as it was
+            return self._wrapped_at
+        return max(4, width - self.margin_width)
 
     @property
     def at_end(self) -> bool:

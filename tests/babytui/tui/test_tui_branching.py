@@ -383,3 +383,23 @@ async def test_the_scrubber_of_a_model_without_checkpoints(talking: Any, until: 
         assert "n_checkpoints" in screen.query_one("#scrub-facts", Lines).plain
         await pilot.press("left", "s", "escape")
         await until(pilot, lambda: app.screen is app.playground)
+
+
+async def test_what_comes_while_it_is_hidden_is_wrapped_as_before(talking: Any, until: Any) -> None:
+    """Below 120 columns a pane is hidden by another."""
+    async with talking(80, 24) as (_app, pilot, chat):
+        await pilot.press("f3")
+        await until(pilot, lambda: not chat.transcript.region)
+        chat.transcript.add("one two three four five six seven eight nine ten")
+        await pilot.press("f5")
+        await until(pilot, lambda: chat.transcript.region)
+        shown = [row.text for row in chat.transcript._rows]
+        chat.transcript._rewrap()
+        assert shown == [row.text for row in chat.transcript._rows]
+
+
+async def test_the_microscope_reads_what_was_said(talking: Any) -> None:
+    async with talking() as (_app, _pilot, chat):
+        said = chat.text_to_look_at()
+        assert said == chat.chosen_exchange.text and said.startswith("The") and len(said) > 3
+        assert said.count(chat.last_reply()) == 1 and said == chat.last_reply()

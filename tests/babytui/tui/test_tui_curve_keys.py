@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from babytui import runs
+from babytui.runs import SHIPPED
+from babytui.tui import backend
 from babytui.tui.panes.numbers import RunView, numbers
 from babytui.tui.screens.norms import NormsScreen, norm_lines
 from babytui.tui.screens.overlay import OverlayScreen
@@ -125,6 +127,11 @@ async def test_the_cursor_goes_from_mark_to_mark(playground: Any, until: Any, wo
         await until(pilot, lambda: chart.options.cursor == 7 and "! It rises." in chart.plain)
         await pilot.press("greater_than_sign")
         await until(pilot, lambda: chart.options.cursor == 12)
+
+
+def test_the_model_that_ships_is_drawn_from_its_report(workspace: Any, model: str) -> None:
+    found, curves = backend.curves_of(workspace, [SHIPPED, model])
+    assert [run.guid for run in found] == [model] and len(curves) == 1 and curves[0].train
 
 
 @pytest.mark.slow

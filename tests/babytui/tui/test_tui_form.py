@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.events import Key
 
-from babytui.tui.widgets.fields import ChoiceField, NumberField, SwitchField, stepped
+from babytui.tui.widgets.fields import ChoiceField, FormButton, NumberField, SwitchField, stepped
 from babytui.tui.widgets.lines import Lines
 from engine.config import PARAMETERS, PRESETS, Config
 from engine.errors import UsageError
@@ -87,6 +88,31 @@ async def test_plus_and_minus_step_and_keep_the_preset_honest(playground: Any) -
         form.fields["r_learn"].focus()
         await pilot.press("end", "ctrl+u", *"1e-4")
         assert form.raw("r_learn") == "1e-4"
+
+
+async def test_a_key_with_alt_types_nothing(playground: Any, until: Callable[..., Any]) -> None:
+    """Terminals send its letter with it. alt+o is a key of this pane."""
+    async with playground(80, 24) as (app, pilot):
+        await pilot.press("f2")
+        field = app.playground.config.form.fields["n_emb"]
+        field.focus()
+        await pilot.pause()
+        app.post_message(Key("alt+o", "o"))
+        await until(pilot, lambda: app.screen is not app.playground)
+        await pilot.press("escape")
+        assert field.value == str(PRESETS["newborn"]["n_emb"])
+
+
+async def test_arrows_go_on_from_the_button(playground: Any, until: Callable[..., Any]) -> None:
+    async with playground(80, 24) as (app, pilot):
+        await pilot.press("f2")
+        form = app.playground.config.form
+        form.fields["text"].focus()
+        await until(pilot, lambda: app.focused is form.fields["text"])
+        await pilot.press("up")
+        await until(pilot, lambda: isinstance(app.focused, FormButton))
+        await pilot.press("down")
+        await until(pilot, lambda: app.focused is form.fields["text"])
 
 
 async def test_a_preset_fills_the_form(playground: Any) -> None:
