@@ -440,7 +440,9 @@ def _known_texts(workspace: Workspace) -> Iterator[Value]:
             yield Value(text.name, text.title)
 
 
-def _presets(_: Workspace) -> Iterator[Value]:
+def _presets(workspace: Workspace) -> Iterator[Value]:
+    for name in workspace.presets():
+        yield Value(name, "yours")
     for name, values in PRESETS.items():
         about = [f"{word} {values[key]}" for key, word in (("n_ctx", "context"), ("n_emb", "width"),
                                                             ("n_layers", "layers")) if key in values]

@@ -135,6 +135,8 @@ class Run(Work):
             raise UsageError(f"A run knows no command '{name}'; use one of {', '.join(COMMANDS)}.")
         if name == "learning_rate" and not (isinstance(value, (int, float)) and 0 <= value <= 10):
             raise UsageError(f"A learning rate is a number from 0 to 10, not {value!r}.")
+        if not self.dir.is_dir():
+            raise RunError(f"{self.short} is not there any more; `babytui trash` shows what was deleted.")
         if not self.alive:
             raise RunError(f"{self.name} is not running (it {past(self.status())}); start another with babytui "
                            f"{self.verb}.")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from babytui.cli.output import Output
-from engine.config import PRESETS, Config, preset, unknown
-from engine.errors import UsageError
+from engine.config import PRESETS, Config, preset, shown, unknown
+from engine.errors import ConfigError, UsageError
 from store import configs
 from store.atomic import shown_path
 from store.reading import read_json
@@ -24,7 +24,11 @@ def config_of(arguments: Any, workspace: Workspace, out: Output) -> Config:
     if arguments.config:
         config = _read(Path(arguments.config).expanduser(), out)
     elif arguments.preset:
-        saved = arguments.preset not in PRESETS and arguments.preset in workspace.presets()
+        own = workspace.presets()
+        if arguments.preset not in (*PRESETS, *own):
+            raise ConfigError(f"There is no preset {shown(arguments.preset)}; choose one of "
+                              f"{', '.join((*PRESETS, *own))}.", "preset")
+        saved = arguments.preset not in PRESETS
         config = Config.read(workspace.preset(arguments.preset), strict=False) if saved else preset(arguments.preset)
     elif current := workspace.current():
         config = Config.read(current, strict=False)

@@ -78,6 +78,9 @@ def test_pause_resume_checkpoint_rate_stop(long_run):
     assert names[0] == "best.safetensors" and 2 <= len(names) <= 4
     with pytest.raises(RunError, match="not running"):
         run.command("pause")
+    run.workspace.delete(run.guid)
+    with pytest.raises(RunError, match="not there any more; `babytui trash`"):
+        run.command("pause")
 
 
 def test_a_killed_run_is_seen_as_dead_and_continues(long_run):

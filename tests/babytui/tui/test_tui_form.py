@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from textual.events import Key
 
+from babytui.actions import SHELL
+from babytui.completion import Completer
 from babytui.tui.widgets.fields import ChoiceField, FormButton, NumberField, SwitchField, stepped
 from babytui.tui.widgets.lines import Lines
 from engine.config import PARAMETERS, PRESETS, Config
@@ -253,7 +255,8 @@ def test_a_saved_configuration_is_a_preset_of_the_command_line(home: Any) -> Non
                                       check=True).stdout)
     assert found.keys() == small.keys() and found["parameters"] != 0
     wrong = subprocess.run([*words, "odd"], capture_output=True, text=True, check=False)
-    assert wrong.returncode == 2 and "newborn" in wrong.stderr
+    assert wrong.returncode == 2 and "newborn" in wrong.stderr and "odd one." in wrong.stderr
+    assert any("odd one" in one.text for one in Completer(workspace, SHELL).complete("train --preset o", 16))
     path.write_text('{"n_emb": "wide"}')
     broken = subprocess.run([*words, "odd one"], capture_output=True, text=True, check=False)
     assert broken.returncode == 1 and "odd one.json" in broken.stderr and broken.stderr.count("\n") == 1
