@@ -210,7 +210,8 @@ class Handle:
         return self._number
 
     def __del__(self) -> None:
-        if hasattr(self, "_number") and not sys.is_finalizing():  # the driver may be gone by then
+        ending = sys is None or sys.is_finalizing()  # modules may be gone, the driver too
+        if not ending and hasattr(self, "_number"):
             self._library.destroy(self._number)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from engine.backend import xp
@@ -87,5 +86,7 @@ class Graph:
             pool.free_all_blocks()
 
     def __del__(self) -> None:
-        with suppress(Exception):  # the interpreter may be ending
+        try:
             self.close()
+        except Exception:  # the interpreter is ending
+            pass
