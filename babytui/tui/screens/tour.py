@@ -40,6 +40,14 @@ STEPS = (
 _NEXT, _BACK, _SKIP = ("enter", "right", "space", "tab"), ("left", "backspace", "shift+tab"), ("escape", "q", "ctrl+c")
 
 
+class _Panel(Vertical):
+    """Has its place again whenever its size has changed: what is after a refresh may still be before its layout."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        if isinstance(self.screen, TourScreen):
+            self.screen.place()
+
+
 class TourScreen(ModalScreen[None]):
     """Dismisses when it is over; the app remembers that it was shown."""
 
@@ -56,7 +64,7 @@ class TourScreen(ModalScreen[None]):
         return STEPS[self._at]
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with _Panel(classes="dialog"):
             yield Lines(id="tour")
 
     def on_mount(self) -> None:
@@ -64,13 +72,13 @@ class TourScreen(ModalScreen[None]):
         self._show()
 
     def on_resize(self, event: events.Resize) -> None:
-        self.call_after_refresh(self._place)
+        self.call_after_refresh(self.place)
 
     def _show(self) -> None:
         step = self.step
         playground = self.app.playground  # type: ignore[attr-defined]
         playground.action_show(step.pane)
-        box = self.query_one(Vertical)
+        box = self.query_one(_Panel)
         box.border_title = plain(f"{self._at + 1} of {len(STEPS)}: {step.title}")
         box.border_subtitle = hint_content([("⏎", "done" if step is STEPS[-1] else "next"),
                                             *([("←", "back")] if self._at else []), ("Esc", "skip")])
@@ -86,15 +94,15 @@ class TourScreen(ModalScreen[None]):
             return lines
 
         self.query_one("#tour", Lines).show(build)
-        self.call_after_refresh(self._place)
+        self.call_after_refresh(self.place)
 
-    def _place(self) -> None:
+    def place(self) -> None:
         """Beside the pane where there is room, else in a corner of it; never over its title."""
         playground = self.app.playground  # type: ignore[attr-defined]
         panes = playground.query_one("#panes")
         alone = panes.has_class("-tabs")  # a pane that was behind a tab until now has no place yet
         pane: Region = (panes if alone else playground.query_one(f"#{self.step.pane}", Pane)).region
-        box = self.query_one(Vertical)
+        box = self.query_one(_Panel)
         box.styles.offset = beside(pane, self.size.region, box.outer_size.width, box.outer_size.height)
 
     def on_key(self, event: events.Key) -> None:

@@ -10,7 +10,7 @@ from textual.geometry import Region
 
 from babytui import settings
 from babytui.tui.bindings import ids, keymap
-from babytui.tui.screens.tour import STEPS, beside
+from babytui.tui.screens.tour import STEPS, TourScreen, beside
 from babytui.tui.widgets.lines import Lines
 
 SIZES = [(60, 20), pytest.param(80, 24, marks=pytest.mark.slow), (120, 40),
@@ -48,6 +48,22 @@ async def test_four_steps_point_to_their_panes_and_it_is_shown_once(playground: 
     async with playground(width, height) as (app, pilot):
         await pilot.pause()
         assert app.screen is app.playground
+
+
+async def test_the_panel_has_its_place_by_its_present_size(playground: Any, until: Any, first: Any,
+                                                           monkeypatch: Any) -> None:
+    """Also when what was to come after the refresh came before the panel was laid out."""
+    monkeypatch.setattr(TourScreen, "call_after_refresh", lambda screen, call: call())
+    async with playground(60, 20) as (app, pilot):
+        await until(pilot, lambda: touring(app))
+        heights = set()
+        for step in STEPS:
+            box, panes = app.screen.query_one(".dialog"), app.playground.query_one("#panes").region
+            await until(pilot, lambda step=step, box=box: str(box.border_title).endswith(step.title))
+            await until(pilot, lambda box=box, panes=panes: box.region.bottom == panes.bottom - 1)
+            heights.add(box.region.height)
+            await pilot.press("right")
+        assert len(heights) > 1
 
 
 async def test_esc_skips_and_any_other_key_does_what_it_does(playground: Any, until: Any, first: Any) -> None:
