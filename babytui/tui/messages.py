@@ -98,5 +98,13 @@ class FormAsked(Message):
         self.values, self.source = values, source
 
 
+class Renamed(Message):
+    """Models or runs have other names than before, whoever gave them; `names` by GUID."""
+
+    def __init__(self, names: dict[str, str]):
+        super().__init__()
+        self.names = names
+
+
 class ModelsChanged(Message):
     """Models or runs came or went: list them again."""

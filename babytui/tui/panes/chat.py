@@ -186,6 +186,12 @@ class ChatPane(Branching):
             waiting, self._waiting = self._waiting, None
             self._send(waiting)
 
+    def rename(self, names: dict[str, str]) -> None:
+        """Takes the new name of its model; by GUID."""
+        if self.baby is not None and self.guid in names:
+            self.baby.name = names[self.guid]
+            self._name_model()
+
     def _name_model(self) -> None:
         assert self.baby is not None
         step = "" if self.baby.step is None else f", step {self.baby.step:,}"

@@ -24,6 +24,7 @@ from babytui.tui.messages import (
     FormAsked,
     InfoAsked,
     ModelsChanged,
+    Renamed,
     WatchAsked,
 )
 from babytui.tui.model_filter import HELP, Filter
@@ -117,7 +118,11 @@ class ModelsPane(Deleting):
         in_thread(self, work, "scan", exclusive=True)
 
     def on_models_pane_scanned(self, event: Scanned) -> None:
+        before = {row.guid: row.name for row in self._rows}
         self._rows, self._signature = event.rows, event.signature
+        renamed = {row.guid: row.name for row in self._rows if before.get(row.guid, row.name) != row.name}
+        if renamed:
+            self.post_message(Renamed(renamed))
         self.marked &= {row.guid for row in self._rows}
         self._draw()
 

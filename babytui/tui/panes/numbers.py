@@ -37,6 +37,11 @@ class RunView:
         return f"{self.name} from {self.base}" if self.base else self.name
 
     @property
+    def over(self) -> bool:
+        """Whether its process has ended."""
+        return self.status not in ("starting", "running", "paused")
+
+    @property
     def done(self) -> int:
         return int((self.end or {}).get("step") or self.step.get("step") or 0)
 

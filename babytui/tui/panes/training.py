@@ -191,7 +191,7 @@ class TrainingPane(Pane):
 
     def _apply(self, delta: Delta) -> None:
         view = self.view
-        was_over = view.status not in ("", "starting", "running", "paused")
+        was_over = view.over and view.status != ""
         view.status = delta.status or view.status
         if delta.start:
             view.steps = int(delta.start.get("steps") or 0)
@@ -216,7 +216,7 @@ class TrainingPane(Pane):
             self._draw()
         self._write(delta)
         self._show_numbers()
-        over = view.status not in ("starting", "running", "paused")
+        over = view.over
         self.set_note(f"{view.title} ({view.status})")
         self.post_message(RunChanged(view.guid, view.status, view.summary(), over))
         if over and not was_over:
@@ -224,6 +224,17 @@ class TrainingPane(Pane):
             if self._seen_alive:
                 self.post_message(RunEnded(view.guid, view.name, view.status))
         self._seen_alive = not over
+
+    def rename(self, names: dict[str, str]) -> None:
+        """Says the new names of runs and models that are shown; by GUID."""
+        for curve in (self._curve, *(curve for _, curve in self._others.values())):
+            curve.name = names.get(curve.guid, curve.name)
+        view = self.view
+        if view.guid in names:
+            view.name = names[view.guid]
+            self.set_note(f"{view.title} ({view.status})" if view.status else view.title)
+            self.post_message(RunChanged(view.guid, view.status, view.summary(), view.over))
+        self._draw()
 
     def _write(self, delta: Delta) -> None:
         log, samples = self.query_one("#log", Transcript), self.query_one("#samples", Transcript)
@@ -411,7 +422,7 @@ class TrainingPane(Pane):
         if self._run is None:
             self.post_message(Failed("There is no run here whose model could talk.", "warning"))
         else:
-            self.post_message(ChatAsked(self._run.guid, self._run.name))
+            self.post_message(ChatAsked(self._run.guid, self.view.name))
 
     def action_microscope(self) -> None:
         """Looks into the model of this run, also while it is training."""

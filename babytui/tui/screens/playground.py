@@ -23,6 +23,7 @@ from babytui.tui.messages import (
     FormAsked,
     InfoAsked,
     ModelsChanged,
+    Renamed,
     RunChanged,
     RunEnded,
     RunStarted,
@@ -251,6 +252,11 @@ class PlaygroundScreen(Screen[None]):
     def _models_changed(self, event: Message) -> None:
         self.models.scan()
         self.config.read_again()
+
+    @on(Renamed)
+    def _renamed(self, event: Renamed) -> None:
+        self.training.rename(event.names)
+        self.chat.rename(event.names)
 
     @on(WatchAsked)
     def _watch(self, event: WatchAsked) -> None:

@@ -12,6 +12,7 @@ from babytui.tui import backend
 from babytui.tui.app import PlaygroundApp
 from babytui.tui.feed import Feed
 from babytui.tui.panes.model_table import COLUMNS, fitting
+from babytui.tui.widgets.bars import TopBar
 from babytui.tui.widgets.chart import LossChart
 from babytui.tui.widgets.lines import Lines
 from engine import events
@@ -337,6 +338,21 @@ async def test_rename_and_note(playground: Any, until: Any, model: str) -> None:
         models.table.move_cursor(row=0)
         await pilot.press("n")
         await until(pilot, lambda: any("stays as it is" in note.message for note in app._notifications))
+
+
+async def test_a_new_name_is_seen_wherever_the_old_one_was(playground: Any, until: Any, model: str) -> None:
+    """Whoever gave it; the chat signs with it, and the curve is called so."""
+    async with playground(120, 40) as (app, pilot):
+        chat, training, top = app.playground.chat, app.playground.training, app.playground.query_one(TopBar)
+        await until(pilot, lambda: chat.guid == model and training.view.guid == model and training.view.status)
+        await until(pilot, lambda: app.playground.models.row(model))
+        app.workspace.rename(model, "tabby")
+        await until(pilot, lambda: "tabby" in str(chat.border_title) and "tabby" in str(training.border_title))
+        await until(pilot, lambda: "tabby" in top.plain)
+        assert chat.baby.name == "tabby" and training._curve.name == "tabby"
+        assert "kitten" not in str(chat.border_title) + str(training.border_title) + top.plain
+        app.workspace.rename(model, "")
+        await until(pilot, lambda: model[:8] in str(chat.border_title) and model[:8] in str(training.border_title))
 
 
 async def test_export(playground: Any, until: Any, model: str, monkeypatch: Any, tmp_path: Any) -> None:
