@@ -21,9 +21,13 @@ _before: tuple[Any, Any, Any] = (None, None, None)
 
 
 class Caught:
-    """What was printed so far, in order: (OUT or ERR, text). `cancel` lets the next print end the command."""
+    """What was printed so far, in order: (OUT or ERR, text). `cancel` lets the next print end the command.
 
-    def __init__(self) -> None:
+    columns: cells in a line of the page that shows it.
+    """
+
+    def __init__(self, columns: int | None = None) -> None:
+        self.columns = columns
         self.pieces: list[tuple[str, str]] = []
         self._cancelled = False
 
@@ -84,6 +88,12 @@ class _Stream:
         return _present.get() is None and bool(self._otherwise.isatty())
 
     @property
+    def columns(self) -> int | None:
+        """See `Caught`; None where nothing is caught."""
+        caught = _present.get()
+        return None if caught is None else caught.columns
+
+    @property
     def buffer(self) -> Any:
         return self._otherwise.buffer if _present.get() is None else _Bytes(self)
 
@@ -111,8 +121,8 @@ def _nothing_to_read() -> NoReturn:
 
 
 @contextmanager
-def caught() -> Iterator[Caught]:
-    """What this thread prints goes into the Caught and nowhere else."""
+def caught(columns: int | None = None) -> Iterator[Caught]:
+    """What this thread prints goes into the Caught and nowhere else. columns: see `Caught`."""
     global _catching, _before
     with _lock:
         if not _catching:
@@ -121,7 +131,7 @@ def caught() -> Iterator[Caught]:
             sys.stdout = cast(TextIO, _Stream(OUT, sys.stdout))
             sys.stderr = cast(TextIO, _Stream(ERR, sys.stderr))
         _catching += 1
-    result = Caught()
+    result = Caught(columns)
     token = _present.set(result)
     try:
         yield result

@@ -13,7 +13,7 @@ from babytui.bakeoff_draft import Draft, architectures, draft
 from babytui.bakeoff_progress import DONE, FAILED, Progress, Row, ordered
 from babytui.cli.asking import may_delete, stop_or_leave, trashed
 from babytui.cli.bakeoff_live import LiveTable, screen
-from babytui.cli.output import Output, columns, date, seconds, size
+from babytui.cli.output import Output, date, room, seconds, size
 from babytui.cli.output import table as aligned
 from babytui.cli.settings import config_of
 from babytui.process import past
@@ -214,7 +214,7 @@ def _deliver(progress: Progress, arguments: Any, by: str) -> None:
         out.data([{**found, "status": row.state}
                   for found, row in zip(table.exported(values), rows, strict=True)])
     else:
-        width = columns(sys.stdout) if sys.stdout.isatty() else None
+        width = room(sys.stdout)
         over = all(row.state == DONE for row in rows)
         for line in table.lines(values, width, [] if over else [row.text for row in rows]):
             out.print(line)

@@ -42,7 +42,7 @@ def run(arguments: Any) -> int:
         out.warn(f"babytui: nothing is known yet of how {curve.name} learned.")
     if len(empty) == len(curves):
         return 1
-    width = arguments.width or (columns(sys.stdout) if sys.stdout.isatty() else WIDTH)
+    width = arguments.width or columns(sys.stdout, WIDTH)
     options = plot.Options(by, arguments.log_x, arguments.log_y, arguments.smooth, arguments.show, window)
     picture = plot.draw(curves, width, arguments.height or HEIGHT, options)
     for line in picture.plain.split("\n"):

@@ -6,15 +6,13 @@ from typing import Any
 
 from babytui import runs, workspace_choice
 from babytui.cli.info import facts
-from babytui.cli.output import Output, columns, count, date, loss, size, table
+from babytui.cli.output import Output, count, date, fit, loss, size, table
 from babytui.visible import cut
 from store.names import short
 
 
 def run(arguments: Any) -> int:
     """List every model and live run of the workspace, newest first."""
-    import sys
-
     out: Output = arguments.out
     workspace = workspace_choice.choose(arguments.workspace)
     entries = sorted(workspace.entries(), key=lambda entry: entry.created or 0, reverse=True)
@@ -34,11 +32,7 @@ def run(arguments: Any) -> int:
                      f"{config.get('c_attention', '?')}+{config.get('c_network', '?')}", count(entry.parameters),
                      loss(entry.validation_loss), count(entry.tokens), cut(entry.dataset or "–", 14),
                      date(entry.created), size(entry.bytes), state if state not in ("finished", "") else ""))
-    lines = table(rows, right=(3, 4, 5, 8))
-    if sys.stdout.isatty():
-        width = columns(sys.stdout)
-        lines = [cut(line, width) for line in lines]
-    for line in lines:
+    for line in fit(table(rows, right=(3, 4, 5, 8))):
         out.print(line)
     for entry in entries:
         for problem in entry.problems:

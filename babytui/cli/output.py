@@ -99,12 +99,26 @@ class Output:
             self._line = False
 
 
-def columns(stream: TextIO, otherwise: int = 80) -> int:
-    """Width of the terminal behind a stream."""
+def room(stream: TextIO) -> int | None:
+    """Cells in a line of what shows a stream, a terminal or a page of the app; None where nobody says so, as in a
+    pipe."""
+    if width := getattr(stream, "columns", None):
+        return int(width)
     try:
-        return os.get_terminal_size(stream.fileno()).columns or otherwise
+        return os.get_terminal_size(stream.fileno()).columns or None if stream.isatty() else None
     except (OSError, ValueError):
-        return otherwise
+        return None
+
+
+def columns(stream: TextIO, otherwise: int = 80) -> int:
+    """As `room`, or `otherwise`."""
+    return room(stream) or otherwise
+
+
+def fit(lines: Sequence[str]) -> list[str]:
+    """Lines for standard output, cut where what shows them ends; whole in a pipe."""
+    width = room(sys.stdout)
+    return [line if width is None else cut(line, width) for line in lines]
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

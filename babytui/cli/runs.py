@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from babytui import ranks, runs, workspace_choice
-from babytui.cli.output import Output, date, loss, table
+from babytui.cli.output import Output, date, fit, loss, table
 from babytui.cli.train import finish
 from babytui.cli.watching import Watch
 from babytui.cli.watching import ranks as ranks_of
 from babytui.process import past
+from babytui.visible import cut
 from engine import events
 from engine.errors import RunError
 from store.names import short
@@ -47,10 +48,10 @@ def list_runs(arguments: Any) -> int:
         rows = [("GUID", "NAME", "STATUS", "STEP", "LOSS", "VAL", "TEXT", "STARTED")]
         for run in found:
             of = f"/{run['steps']}" if run["steps"] else ""
-            rows.append((short(run["guid"]), run["name"][:24], run["status"], f"{run['step']}{of}",
-                         loss(run["train_loss"]), loss(run["validation_loss"]), run["dataset"][:20],
+            rows.append((short(run["guid"]), cut(run["name"], 24), run["status"], f"{run['step']}{of}",
+                         loss(run["train_loss"]), loss(run["validation_loss"]), cut(run["dataset"], 20),
                          date(run["created"])))
-        for line in table(rows, right=(3, 4, 5)):
+        for line in fit(table(rows, right=(3, 4, 5))):
             out.print(line)
     return 0
 

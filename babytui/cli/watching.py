@@ -124,7 +124,7 @@ class Watch:
         if self.out.quiet:
             return
         text = " ".join(event.text.split())
-        width = columns(sys.stderr, 100) if sys.stderr.isatty() else 100
+        width = columns(sys.stderr, 100)
         head = f"  {event.step:>6}  "
         room = max(20, width - len(head) - 1)
         self.out.say(head + (text if len(text) <= room else text[: room - 1] + "…"))

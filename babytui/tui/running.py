@@ -54,7 +54,10 @@ class _Command:
             arguments = commandline.parse(self._line, APP, self._app.workspace.root)
             self._post(WatchAsked(runs.find(self._app.workspace, arguments.guid).guid))
             return
-        with capture.caught() as caught, asking.answered_by(lambda question: self._ask(question, caught)):
+        from babytui.tui.screens.text import columns
+
+        width = columns(self._app.size.width)
+        with capture.caught(width) as caught, asking.answered_by(lambda question: self._ask(question, caught)):
             code = commandline.run(self._line, APP, self._app.workspace.root, prepare=self._prepare)
         if self._arguments is not None and code == 0 and CLI in self._action.where:
             self._app.call_from_thread(self._noted, self._arguments)

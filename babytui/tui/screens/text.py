@@ -14,6 +14,11 @@ from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.lines import Line, Lines
 
 
+def columns(width: int) -> int:
+    """Cells in a line of a page on a screen of this width; as the stylesheet has it."""
+    return min(110, int(width * 0.96)) - 5  # border, padding, scrollbar
+
+
 class TextScreen(ModalScreen[None]):
     """Shows lines until Esc."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from textual.containers import VerticalScroll
 
 from babytui import actions, commandline, runs
 from babytui.actions import APP, CLI
@@ -12,9 +13,10 @@ from babytui.capture import OUT, caught
 from babytui.history import COMMANDS, History
 from babytui.tui.screens.command import CommandScreen
 from babytui.tui.screens.confirm import ConfirmScreen
-from babytui.tui.screens.text import TextScreen
+from babytui.tui.screens.text import TextScreen, columns
 from babytui.tui.widgets.completions import CompletionList
 from babytui.tui.widgets.lines import Lines
+from babytui.visible import cells
 
 NAMED = {"\t": "tab", "\x15": "ctrl+u", "\x7f": "backspace", " ": "space", "-": "minus", "_": "underscore"}
 
@@ -217,3 +219,19 @@ async def test_all_faces_make_the_same_model(typing: Any, until: Any, workspace:
         contents = {workspace.path(kind, run.guid).read_bytes() for run in made}
         assert len(contents) == 1, kind
     assert len({str(run.plan["config"]) + str(run.plan["texts"]) for run in made}) == 1
+
+
+@pytest.mark.parametrize("size", [(60, 20), (140, 45)])
+@pytest.mark.parametrize("line", ["curve kitten", pytest.param("runs", marks=pytest.mark.slow),
+                                  pytest.param("look kitten --prompt mat --what attention", marks=pytest.mark.slow)])
+async def test_what_it_prints_is_laid_out_for_its_page(typing: Any, until: Any, size: tuple[int, int],
+                                                       line: str) -> None:
+    async with typing(*size) as (app, pilot, screen):
+        screen.input.value = line
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, TextScreen) and app.screen.query_one(Lines).size.width > 1)
+        page = app.screen.query_one(Lines)
+        lines = page.plain.split("\n")
+        assert page.size.width == columns(size[0]) + (not app.screen.query_one(VerticalScroll).show_vertical_scrollbar)
+        assert max(map(cells, lines)) <= page.size.width
+        assert not line.startswith("curve") or max(map(cells, lines)) > page.size.width - 8
