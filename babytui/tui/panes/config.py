@@ -216,9 +216,8 @@ class ConfigPane(Pane):
         from babytui.tui.screens.ask import AskScreen
         from babytui.tui.screens.confirm import ConfirmScreen
 
-        values, wrong = self.form.read()
-        if wrong:
-            self.notify(next(iter(wrong.values())), severity="error", markup=False)
+        values = self._right_values()
+        if values is None:
             return
 
         def answered(name: str | None) -> None:
@@ -359,16 +358,21 @@ class ConfigPane(Pane):
         event.stop()
         self.ask_to_train()
 
-    def ask_to_train(self) -> None:
-        """Posts TrainAsked, or goes to the first field that is wrong."""
+    def _right_values(self) -> dict[str, Any] | None:
+        """The form's values when a model can have them; else None, and the keys are at the first that is wrong."""
         values, wrong = self.form.read()
-        wrong = wrong or (self._cost.problems if self._cost else {})
+        wrong = wrong or {problem.field: problem.message for problem in Config.read(values).problems()}
         if wrong:
             name, message = next(iter(wrong.items()))
             self.form.fields[name].focus()
             self.notify(message, severity="error", markup=False)
+        return None if wrong else values
+
+    def ask_to_train(self) -> None:
+        """Posts TrainAsked, or goes to the first field that is wrong."""
+        values, form = self._right_values(), self.form
+        if values is None:
             return
-        form = self.form
         self.post_message(TrainAsked(values, form.raw("text"), form.raw("name").strip(), form.raw("prompt")))
 
 

@@ -168,11 +168,16 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
         try:
             return read()
         except ConfigError as error:
-            where = self.field_of(error)
-            self._take(None, str(error), where)
-            if go and where in self.form.fields:
-                self.form.fields[where].focus()
+            self._take(None, str(error), self.field_of(error))
+            if go:
+                self._refuse(str(error), self.field_of(error))
             return None
+
+    def _refuse(self, error: str, where: str) -> None:
+        """Says why it is not started, and brings the keys to the field that is wrong."""
+        if where in self.form.fields:
+            self.form.fields[where].focus()
+        self.notify(error, severity="error", markup=False)
 
     def _work(self, work: Callable[[], None], serial: int | None, group: str) -> None:
         """Does it in a thread; a mistake is posted as the answer to this question."""
@@ -204,6 +209,7 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
     def on_costed_form_costed(self, event: Costed) -> None:
         if event.serial is None:
             self._be_starting(False)
+            self._refuse(event.error, event.field)
         if event.serial in (None, self._inquiry.serial):
             self._take(event.answer, event.error, event.field)
 
@@ -262,6 +268,7 @@ class CostedForm(ModalScreen[Begun | None], Generic[Wish, Answer, Begun]):
         event.stop()
         self._be_starting(False)
         self._take(None, event.text)
+        self._refuse(event.text, "")
 
     def action_copy(self) -> None:
         """The same as a command line, to the clipboard."""

@@ -86,8 +86,11 @@ async def test_a_mistake_stands_under_its_field(playground: Any, until: Any, mod
             await until(pilot, lambda says=sentence: problems(screen) and says in problems(screen)[0])
             rows = list(screen.form.children)
             assert rows[rows.index(screen.form.fields[field]) + 1].has_class("problem")
+            app.clear_notifications()
             await pilot.press("f9")
             await until(pilot, lambda: not screen._starting)
+            await until(pilot, lambda says=sentence: any(says in note.message for note in app._notifications))
+            assert screen.form.fields[field].has_focus
             assert app.screen is screen and problems(screen)
             await pilot.press("end", *("backspace" for _ in typed))
             await until(pilot, lambda: not problems(screen) and "parameters" in said(screen))

@@ -73,6 +73,13 @@ async def test_values_that_contradict_each_other(playground: Any, until: Callabl
         form.fields["n_heads"].value = "5"
         problem = await until(pilot, lambda: list(form.query(".problem")))
         assert "n_heads 5 does not divide head_size 64; the nearest that does is 4." in str(problem[0].render())
+        for key in ("ctrl+s", "f9"):  # they are neither saved nor trained
+            form.fields["head_size"].focus()
+            app.clear_notifications()
+            await pilot.press(key)
+            await until(pilot, lambda: any("n_heads 5 does not" in note.message for note in app._notifications))
+            assert form.fields["n_heads"].has_focus and app.screen is app.playground
+        assert not list(app.workspace.runs.glob("*"))
 
 
 async def test_plus_and_minus_step_and_keep_the_preset_honest(playground: Any) -> None:
