@@ -98,12 +98,13 @@ class FormAsked(Message):
         self.values, self.source = values, source
 
 
-class Renamed(Message):
-    """Models or runs have other names than before, whoever gave them; `names` by GUID."""
+class Listed(Message):
+    """The workspace was read again. names: by GUID, of models and runs that were not there before, had no run or
+    were called otherwise; gone: the GUIDs of those that are not there any more. Whoever did it."""
 
-    def __init__(self, names: dict[str, str]):
+    def __init__(self, names: dict[str, str], gone: set[str]):
         super().__init__()
-        self.names = names
+        self.names, self.gone = names, gone
 
 
 class ModelsChanged(Message):

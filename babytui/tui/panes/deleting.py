@@ -23,11 +23,14 @@ class Deleting(Pane):
     """A pane that can delete models, and undo it. What it deletes is asked for first."""
 
     class Deleted(Message):
-        """A thread has moved models' files to the trash (or, `undone`, back), each with its name; perhaps none."""
+        """A thread has moved models' files to the trash (or, `undone`, back), each with its name; perhaps none.
 
-        def __init__(self, gone: list[tuple[Any, str]], undone: bool = False):
+        asked: the GUIDs that were to be deleted.
+        """
+
+        def __init__(self, gone: list[tuple[Any, str]], asked: set[str] | None = None, undone: bool = False):
             super().__init__()
-            self.gone, self.undone = gone, undone
+            self.gone, self.asked, self.undone = gone, asked or set(), undone
 
     class Trashed(Message):
         """A thread has looked into the trash. found: what to show, what it is, and its name."""
@@ -40,7 +43,7 @@ class Deleting(Pane):
         super().__init__(id)
         self.marked: set[str] = set()
         self._trash: list[list[tuple[Any, str]]] = []  # what was deleted here, the last at the end
-        self._leaving = 0  # deletions that are under way
+        self._leaving: list[set[str]] = []  # GUIDs of deletions that are under way
         self._undo_asked = False  # while one was
 
     @property
@@ -49,6 +52,11 @@ class Deleting(Pane):
 
     def _warn(self, text: str) -> None:
         self.post_message(Failed(text, "warning"))
+
+    def deletes(self, guid: str) -> bool:
+        """Whether this model was deleted here, or is being deleted."""
+        return any(guid in asked for asked in self._leaving) or any(
+            deleted.guid == guid for gone in self._trash for deleted, _ in gone)
 
     def delete(self, rows: Sequence[backend.Row]) -> None:
         """Asks, with everything that will go, before these are moved to the trash."""
@@ -104,9 +112,10 @@ class Deleting(Pane):
                     except BabyError as error:  # the others are not kept for it
                         self.post_message(Failed(str(error)))
             finally:
-                self.post_message(self.Deleted(gone))
+                self.post_message(self.Deleted(gone, asked))
 
-        self._leaving += 1
+        asked = {row.guid for row in rows}
+        self._leaving.append(asked)
         in_thread(self, work, "delete")
 
     def action_undelete(self) -> None:
@@ -158,7 +167,7 @@ class Deleting(Pane):
         if event.gone:
             self._say(event)
         if not event.undone:
-            self._leaving -= 1
+            self._leaving.remove(event.asked)
             if self._undo_asked and not self._leaving:
                 self._undo_asked = False
                 self.action_undelete()

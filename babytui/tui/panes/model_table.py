@@ -16,6 +16,7 @@ from babytui.visible import cut, visible
 DROPPED = ("train loss", "steps", "size", "tokens", "kind", "date", "text", "age", "params")
 COLUMNS = ("name", "state", "age", "kind", "params", "val. loss", "train loss", "steps", "tokens", "text", "date",
            "size")
+NEWEST = "date"  # by which they are sorted at first: what is new is seen to be
 _RIGHT = {"params", "val. loss", "train loss", "steps", "tokens", "size"}
 MARK, UNMARKED = "● ", "  "
 _LONGEST, _SHORTEST = 22, 8  # cells of a text, and of a name where there is no room
@@ -49,7 +50,8 @@ class ModelTable(RowTable[Text]):
                             zip(COLUMNS, (lead[row.guid] + row.name, *row_cells(row)[1:]), strict=True)}
                  for row in rows}
         scrolled = len(rows) >= self.size.height  # the heading takes a line
-        widths = fitting(list(texts.values()), self.outer_size.width - scrolled)
+        widths = fitting(list(texts.values()), self.outer_size.width - scrolled,
+                         "" if sort == NEWEST else sort)
         cells = {guid: tuple(row[name] for name in widths) for guid, row in texts.items()}
         headings = {name: name + (("▼" if reverse else "▲") if name == sort else "") for name in widths}
         same = list(cells) == list(self._cells) and widths == self._widths and headings == self._headings
@@ -89,14 +91,16 @@ def row_cells(row: backend.Row) -> tuple[str, ...]:
             "–" if row.bytes is None else size(row.bytes))
 
 
-def fitting(rows: Sequence[Mapping[str, str]], width: int) -> dict[str, int]:
-    """The columns that fit into `width` cells with these texts, and how wide each is."""
+def fitting(rows: Sequence[Mapping[str, str]], width: int, sort: str = "") -> dict[str, int]:
+    """The columns that fit into `width` cells with these texts, and how wide each is. sort: that they are sorted by,
+    which stays."""
     widths = {name: max([len(name) + (name != "state"), *(min(len(row[name]), _LONGEST) for row in rows)])
               for name in COLUMNS if name != "state" or any(row[name] for row in rows)}
     for name in DROPPED:
         if sum(widths.values()) + 2 * len(widths) <= width:
             break
-        widths.pop(name, None)
+        if name != sort:
+            widths.pop(name, None)
     over = sum(widths.values()) + 2 * len(widths) - width
     longest = max([widths["name"], *(len(row["name"]) for row in rows)])
     widths["name"] = max(_SHORTEST, min(longest, widths["name"] - over))

@@ -23,14 +23,14 @@ from babytui.tui.messages import (
     FinetuneAsked,
     FormAsked,
     InfoAsked,
+    Listed,
     ModelsChanged,
-    Renamed,
     WatchAsked,
 )
 from babytui.tui.model_filter import HELP, Filter
 from babytui.tui.panes.base import paragraph
 from babytui.tui.panes.deleting import Deleting
-from babytui.tui.panes.model_table import COLUMNS, ModelTable
+from babytui.tui.panes.model_table import COLUMNS, NEWEST, ModelTable
 from babytui.tui.subject import Subject
 from babytui.tui.threads import in_thread
 from babytui.tui.widgets.lines import Lines
@@ -71,7 +71,7 @@ class ModelsPane(Deleting):
         super().__init__("models")
         self._rows: list[backend.Row] = []
         self._signature: Any = None
-        self._sort, self._reverse = "date", True
+        self._sort, self._reverse = NEWEST, True
         self._filter = Filter("")
 
     def compose(self) -> ComposeResult:
@@ -118,11 +118,12 @@ class ModelsPane(Deleting):
         in_thread(self, work, "scan", exclusive=True)
 
     def on_models_pane_scanned(self, event: Scanned) -> None:
-        before = {row.guid: row.name for row in self._rows}
+        before = {row.guid: (row.name, row.has_run) for row in self._rows}
         self._rows, self._signature = event.rows, event.signature
-        renamed = {row.guid: row.name for row in self._rows if before.get(row.guid, row.name) != row.name}
-        if renamed:
-            self.post_message(Renamed(renamed))
+        names = {row.guid: row.name for row in self._rows if before.get(row.guid) != (row.name, row.has_run)}
+        gone = before.keys() - {row.guid for row in self._rows}
+        if names or gone:
+            self.post_message(Listed(names, gone))
         self.marked &= {row.guid for row in self._rows}
         self._draw()
 
@@ -142,14 +143,20 @@ class ModelsPane(Deleting):
         """The row under the cursor."""
         return self.table.chosen
 
-    @property
-    def picked(self) -> list[backend.Row]:
+    def _row(self) -> backend.Row | None:
+        """The row that a key is about; says so where there is none."""
+        if self.chosen is None and self._rows:
+            self._warn(f"No model fits the filter '{self._filter.text}'; Esc shows all again.")
+        return self.chosen
+
+    def _picked(self) -> list[backend.Row]:
         """The marked rows as they are sorted, else the one under the cursor."""
         if self.marked:
             order = {row.guid: n for n, row in enumerate(self._shown)}
             return sorted((row for row in self._rows if row.guid in self.marked),
                           key=lambda row: order.get(row.guid, len(order)))
-        return [self.chosen] if self.chosen else []
+        row = self._row()
+        return [row] if row else []
 
     @property
     def known(self) -> list[backend.Row]:
@@ -245,39 +252,37 @@ class ModelsPane(Deleting):
         self.action_info()
 
     def action_info(self) -> None:
-        row = self.chosen
-        if row is not None:
+        if row := self._row():
             self.post_message(InfoAsked(row.guid))
 
     def action_chat(self) -> None:
-        row = self.chosen
+        row = self._row()
         if row is not None and not row.live:  # of a live run the checkpoints can talk
-            row = self._trained("talk")
+            row = self._trained(row, "talk")
         if row is not None:
             self.post_message(ChatAsked(row.guid, row.name))
 
     def action_microscope(self) -> None:
-        row = self.chosen
+        row = self._row()
         if row is not None and not row.live:
-            row = self._trained("be looked into")
+            row = self._trained(row, "be looked into")
         if row is not None:
             self.app.look_into(Subject(row.guid))  # type: ignore[attr-defined]
 
     def action_finetune(self) -> None:
-        if row := self._trained("learn more"):
+        if (row := self._row()) and self._trained(row, "learn more"):
             self.post_message(FinetuneAsked(row.guid, row.name))
 
-    def _trained(self, purpose: str) -> backend.Row | None:
-        """The chosen row if it has a model; says why when it has none."""
-        row = self.chosen
-        if row is not None and not row.has_model:
+    def _trained(self, row: backend.Row, purpose: str) -> backend.Row | None:
+        """This row if it has a model; says why when it has none."""
+        if not row.has_model:
             self._warn(f"{row.name} has no model yet; it can {purpose} when it has been trained. "
                        f"{key_of('attach')} shows how far it is.")
             return None
         return row
 
     def action_watch(self) -> None:
-        row = self.chosen
+        row = self._row()
         if row is not None and row.has_run:
             self.post_message(WatchAsked(row.guid))
         elif row is not None:
@@ -285,13 +290,13 @@ class ModelsPane(Deleting):
                        f"{key_of('info')} shows its report.")
 
     def action_to_form(self) -> None:
-        row = self.chosen
+        row = self._row()
         if row is not None and row.config:
             self.post_message(FormAsked(row.config, row.name))
 
     def action_compare(self) -> None:
         """Compares what is marked; with less than two of them, asks what to compare the chosen one with."""
-        rows = self.picked
+        rows = self._picked()
         if len(rows) == 1 and self.chosen is not None and self.chosen is not rows[0]:
             rows = [*rows, self.chosen]
         if rows:
@@ -321,8 +326,8 @@ class ModelsPane(Deleting):
     # --- names, notes, archives -------------------------------------------------------------------
 
     def action_rename(self) -> None:
-        if self.chosen is not None:
-            self.rename(self.chosen)
+        if row := self._row():
+            self.rename(row)
 
     def rename(self, row: backend.Row) -> None:
         """Asks for another name."""
@@ -342,8 +347,8 @@ class ModelsPane(Deleting):
                                        help="Letters, digits and spaces; an empty name takes it away."), answered)
 
     def action_annotate(self) -> None:
-        if self.chosen is not None:
-            self.annotate(self.chosen)
+        if row := self._row():
+            self.annotate(row)
 
     def annotate(self, row: backend.Row) -> None:
         """Asks for a note."""
@@ -368,16 +373,16 @@ class ModelsPane(Deleting):
         return row.shipped
 
     def action_export(self) -> None:
-        self.export(self.picked)
+        self.export(self._picked())
 
     def export(self, rows: Sequence[backend.Row]) -> None:
         """Asks where to write an archive of each."""
         from babytui.cli.exporting import place
         from babytui.tui.screens.ask import AskScreen
 
-        rows = [row for row in rows if row.has_model]
-        if not rows:
+        if rows and not (rows := [row for row in rows if row.has_model]):
             self._warn(f"There is no model yet that could be exported; {key_of('train')} trains one.")
+        if not rows:
             return
         one = rows[0]
         path = str(place(str(Path.cwd()), one.name, one.guid)) if len(rows) == 1 else f"{Path.cwd()}/"
@@ -418,7 +423,7 @@ class ModelsPane(Deleting):
     # --- deleting ---------------------------------------------------------------------------------
 
     def action_delete(self) -> None:
-        if rows := self.picked:
+        if rows := self._picked():
             self.delete(rows)
 
 

@@ -30,6 +30,7 @@ class RunView:
     budget: float | None = None  # seconds of training
     memory: int | None = None  # bytes that its process holds
     norms: Mapping[str, Any] | None = None  # the last Norms event
+    gone: bool = False  # its files are not there any more
 
     @property
     def title(self) -> str:
@@ -40,6 +41,11 @@ class RunView:
     def over(self) -> bool:
         """Whether its process has ended."""
         return self.status not in ("starting", "running", "paused")
+
+    @property
+    def state(self) -> str:
+        """Its status in a word; deleted when its files went after its end."""
+        return "deleted" if self.gone and self.status and self.over else self.status
 
     @property
     def done(self) -> int:
@@ -67,7 +73,7 @@ class RunView:
 
     def summary(self) -> str:
         """One short line for the top of the screen."""
-        parts = [self.name, self.status if self.status != "running" else f"{self.share:.0%}"]
+        parts = [self.name, self.state if self.state != "running" else f"{self.share:.0%}"]
         if isinstance(self.step.get("loss"), float):
             parts.append(f"loss {self.step['loss']:.3f}")
         if self.left is not None and self.status == "running":

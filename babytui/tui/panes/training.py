@@ -135,12 +135,13 @@ class TrainingPane(Pane):
         """Shows the run with this GUID."""
         self._choose(guid)
 
-    def _choose(self, reference: str, by: int = 0) -> None:
+    def _choose(self, reference: str, by: int = 0, again: bool = False) -> None:
+        """Finds a run and attaches to it; `again`, also when it is the one that is shown."""
         workspace = self.app.workspace  # type: ignore[attr-defined]
 
         def work() -> None:
             run = backend.find_run(workspace, reference, by)
-            self.post_message(self.Chosen(run, run.name, run.base_name) if run else self.Chosen(None, ""))
+            self.post_message(self.Chosen(run, run.name, run.base_name, again) if run else self.Chosen(None, ""))
 
         in_thread(self, work, "choose", exclusive=True)
 
@@ -217,24 +218,30 @@ class TrainingPane(Pane):
         self._write(delta)
         self._show_numbers()
         over = view.over
-        self.set_note(f"{view.title} ({view.status})")
-        self.post_message(RunChanged(view.guid, view.status, view.summary(), over))
+        self._tell_state()
         if over and not was_over:
             self.post_message(ModelsChanged())
             if self._seen_alive:
                 self.post_message(RunEnded(view.guid, view.name, view.status))
         self._seen_alive = not over
 
-    def rename(self, names: dict[str, str]) -> None:
-        """Says the new names of runs and models that are shown; by GUID."""
+    def listed(self, names: dict[str, str], gone: set[str]) -> None:
+        """Says the new names of what is shown, and whether its files are still there; see messages.Listed."""
         for curve in (self._curve, *(curve for _, curve in self._others.values())):
             curve.name = names.get(curve.guid, curve.name)
         view = self.view
-        if view.guid in names:
-            view.name = names[view.guid]
-            self.set_note(f"{view.title} ({view.status})" if view.status else view.title)
-            self.post_message(RunChanged(view.guid, view.status, view.summary(), view.over))
+        if view.guid in names and view.state == "deleted":  # it is back
+            self._choose(view.guid, again=True)
+        elif view.guid in names or view.guid in gone:
+            view.name, view.gone = names.get(view.guid, view.name), view.guid in gone
+            self._tell_state()
         self._draw()
+
+    def _tell_state(self) -> None:
+        """Says in the title, and to whoever shows it elsewhere, what it is called and does."""
+        view = self.view
+        self.set_note(f"{view.title} ({view.state})" if view.state else view.title)
+        self.post_message(RunChanged(view.guid, view.state, view.summary(), view.over))
 
     def _write(self, delta: Delta) -> None:
         log, samples = self.query_one("#log", Transcript), self.query_one("#samples", Transcript)

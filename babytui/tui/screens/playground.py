@@ -22,8 +22,8 @@ from babytui.tui.messages import (
     FinetuneAsked,
     FormAsked,
     InfoAsked,
+    Listed,
     ModelsChanged,
-    Renamed,
     RunChanged,
     RunEnded,
     RunStarted,
@@ -50,13 +50,15 @@ ALL_FROM = (120, 24)  # the smallest size that shows all panes
 _FIRST = ("quit", "train", "maximise", "commands", "help", "bakeoff", "copy", "suspend")
 
 
-def key_hints() -> list[tuple[str, str]]:
-    """The keys that work everywhere, the most needed first."""
+def key_hints(all_fit: bool = True) -> list[tuple[str, str]]:
+    """The keys that work everywhere, the most needed first. all_fit: whether the screen has room for all panes."""
     found: dict[str, str] = {}
     for node in ("app", "playground"):
         for key, text in hints(node):
             found.setdefault(text, key)  # the app's, which also hold while one types
     order = [actions.find(name).hint for name in _FIRST]
+    if not all_fit:
+        found.pop(actions.find("maximise").hint, None)
     order += [text for text in found if text not in order]
     return [(found[text], text) for text in order if text in found] + [("Tab", "next"), ("1-4", "panes")]
 
@@ -133,7 +135,12 @@ class PlaygroundScreen(Screen[None]):
     @property
     def tabbed(self) -> bool:
         """Whether one pane is shown at a time."""
-        return self.maximised or self.size.width < ALL_FROM[0] or self.size.height < ALL_FROM[1]
+        return self.maximised or not self.all_fit
+
+    @property
+    def all_fit(self) -> bool:
+        """Whether there is room for all panes."""
+        return self.size.width >= ALL_FROM[0] and self.size.height >= ALL_FROM[1]
 
     def _arrange(self) -> None:
         """Shows all panes or the present one."""
@@ -142,6 +149,7 @@ class PlaygroundScreen(Screen[None]):
         for name in NAMES:
             self.query_one(f"#{name}").display = not tabbed or name == self.current
         self.query_one(TopBar).tell(tabbed=tabbed, current=self.current)
+        self.query_one(KeyBar).tell(key_hints(self.all_fit))
 
     def action_show(self, name: str) -> None:
         """Brings a pane to the front and gives it the keys, at once: the next key may be on its way."""
@@ -160,15 +168,17 @@ class PlaygroundScreen(Screen[None]):
 
     def name_keys(self) -> None:
         """Writes the keys again, which have changed."""
-        bar = self.query_one(KeyBar)
-        bar.hints = key_hints()
-        bar.lay_out()
+        self.query_one(KeyBar).tell(key_hints(self.all_fit))
         for pane in self.query(Pane):
             pane.decorate()
         self.query_one(TopBar).name_keys()
         self.config.query_one("#train", Button).label = plain(f"Train ({key_of('train')})")
 
     def action_maximise(self) -> None:
+        if not self.all_fit:
+            self.notify(f"One pane is shown at a time here; a terminal of {ALL_FROM[0]}×{ALL_FROM[1]} shows all.",
+                        timeout=4)
+            return
         self.maximised = not self.maximised
         self._arrange()
 
@@ -236,6 +246,8 @@ class PlaygroundScreen(Screen[None]):
     @on(RunEnded)
     def _ended(self, event: RunEnded) -> None:
         """A model that has just been made is the one to talk to, unless another is talking."""
+        if self.models.deletes(event.guid):  # which says so itself
+            return
         if event.status in ("finished", "stopped"):
             self.notify(f"{event.name} is {event.status} and can talk: {key_of('show chat')}.", markup=False)
             if not self.chat.writing:
@@ -253,9 +265,9 @@ class PlaygroundScreen(Screen[None]):
         self.models.scan()
         self.config.read_again()
 
-    @on(Renamed)
-    def _renamed(self, event: Renamed) -> None:
-        self.training.rename(event.names)
+    @on(Listed)
+    def _listed(self, event: Listed) -> None:
+        self.training.listed(event.names, event.gone)
         self.chat.rename(event.names)
 
     @on(WatchAsked)

@@ -101,6 +101,12 @@ class KeyBar(Lines):
     def on_resize(self, _event: events.Resize) -> None:
         self.lay_out()
 
+    def tell(self, hints: list[tuple[str, str]]) -> None:
+        """Shows these from now on."""
+        if hints != self.hints:
+            self.hints = hints
+            self.lay_out()
+
     def lay_out(self) -> None:
         """Lays the hints out for the present width."""
         gap = "  " if sum(len(k) + len(t) + 3 for k, t in self.hints) > self.size.width else "   "

@@ -47,6 +47,12 @@ async def test_filter_sort_and_columns_that_fit(playground: Any, until: Any, mod
         everything = len(models._shown)
         await pilot.press("slash", *"zzz")
         await until(pilot, lambda: not models._shown)
+        await pilot.press("enter")
+        for key in ("x", "d", "c", "n", "f", "w", "v", "a", "equals_sign"):  # there is nothing that it means
+            app.clear_notifications()
+            await pilot.press(key)
+            await until(pilot, lambda: any("the filter 'zzz'" in note.message for note in app._notifications))
+            assert app.screen is app.playground
         await pilot.press("escape")
         await until(pilot, lambda: len(models._shown) == everything and models.table.has_focus)
         before = models._sort
@@ -61,6 +67,7 @@ async def test_filter_sort_and_columns_that_fit(playground: Any, until: Any, mod
     rows = [dict.fromkeys(COLUMNS, "x" * 30)]
     assert list(fitting(rows, 1000)) == list(COLUMNS)
     assert set(fitting(rows, 10)) == {"name", "state", "val. loss"}
+    assert set(fitting(rows, 10, "steps")) == {"name", "state", "val. loss", "steps"}
 
 
 async def test_info_shows_everything_and_tensors_when_asked(playground: Any, until: Any, model: str) -> None:
@@ -172,6 +179,26 @@ async def test_a_live_run_is_stopped_and_deleted_when_told(playground: Any, unti
         await pilot.press("u")
         await until(pilot, lambda: any(row.name == "runner" for row in models._shown))
         assert run.status() == "stopped" and workspace.entry("runner").has_model
+
+
+async def test_a_deleted_live_run_is_told_of_once_and_called_so(playground: Any, until: Any,
+                                                                workspace: Workspace) -> None:
+    runs.start(workspace, Config.read({"n_layers": 1, "n_emb": 8, "head_size": 8, "n_heads": 2, "n_ctx": 8,
+                                       "batch_size": 4, "n_steps": 10_000_000}), ["cats"], name="runner")
+    async with playground(120, 40) as (app, pilot):
+        models, training, told = app.playground.models, app.playground.training, []
+        app.notify = lambda text, **_: told.append(text)
+        await until(pilot, lambda: training.view.status == "running" and any(row.live for row in models._shown))
+        models.delete([next(row for row in models._shown if row.live)])
+        await until(pilot, lambda: type(app.screen).__name__ == "ConfirmScreen")
+        await pilot.press("y")
+        await until(pilot, lambda: "runner (deleted)" in str(training.border_title))
+        await until(pilot, lambda: any("was deleted" in text for text in told))
+        await pilot.pause(0.5)  # in which it could be told again
+        assert [text for text in told if "was deleted" in text or "can talk" in text] == [
+            "runner was deleted; u brings it back."]
+        models.action_undelete()
+        await until(pilot, lambda: "runner (stopped)" in str(training.border_title))
 
 
 async def test_to_the_form_to_the_chat_and_to_the_curve(playground: Any, until: Any, model: str) -> None:
