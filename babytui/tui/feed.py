@@ -19,6 +19,7 @@ from babytui.curve.series import Point
 from babytui.memory import resident
 from babytui.tui import governor
 from babytui.tui.threads import Reporter
+from engine.errors import BabyError
 from engine.events import sound
 from store import journal
 from store.lock import Lock
@@ -88,10 +89,15 @@ class Feed(Reporter):
         """Runs in a thread."""
         last_status = ""
         while not self._stopped.is_set():
-            alive = self.run.alive
-            there = self.run.dir.is_dir()
-            status = self.run.status() if there else "deleted"  # before the journal, which is then read to its end
-            delta = self.gather()
+            alive, delta = self.run.alive, Delta()
+            try:
+                status = self.run.status()  # before the journal, which is then read to its end
+                delta = self.gather()
+            except (BabyError, OSError):
+                if self.run.dir.is_dir():
+                    raise
+            if not self.run.dir.is_dir():  # somebody may be moving it away just now
+                status = "deleted"
             over = not alive and not delta
             if alive:
                 delta.memory = self._memory()

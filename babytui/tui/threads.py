@@ -10,11 +10,14 @@ from typing import Any
 
 from textual import log
 from textual.message import Message
+from textual.message_pump import MessagePump
 from textual.widget import Widget
 
 from babytui.tui.bindings import key_of
 from babytui.tui.messages import Failed
 from engine.errors import BabyError
+
+_MOMENT = 0.5  # seconds after which a refresh is not waited for any more
 
 
 def in_thread(widget: Widget, work: Callable[[], Any], group: str, *, exclusive: bool = False) -> None:
@@ -36,12 +39,27 @@ def in_thread(widget: Widget, work: Callable[[], Any], group: str, *, exclusive:
     widget.run_worker(guarded, thread=True, group=group, exclusive=exclusive)
 
 
-def after(widget: Widget, seconds: float, callback: Callable[[], Any]) -> asyncio.TimerHandle:
+def after(widget: MessagePump, seconds: float, callback: Callable[[], Any]) -> asyncio.TimerHandle:
     """Has the widget call this in so many seconds, unless the handle is cancelled.
 
     Textual's own `set_timer` never fires where the process stands still for so long just as the timer begins.
     """
     return asyncio.get_running_loop().call_later(seconds, widget.call_later, callback)
+
+
+def after_refresh(pump: MessagePump, callback: Callable[[], Any]) -> None:
+    """Calls this once when what was changed has been painted, or after a moment.
+
+    Textual's own `call_after_refresh` hands it to the screen in front, which loses it when it is closed before.
+    """
+    waiting = [callback]
+
+    def once() -> None:
+        while waiting:
+            waiting.pop()()
+
+    pump.call_after_refresh(once)
+    after(pump, _MOMENT, once)
 
 
 class Inquiry:

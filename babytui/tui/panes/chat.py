@@ -25,7 +25,7 @@ from babytui.tui.panes.base import paragraph
 from babytui.tui.panes.branching import Branching
 from babytui.tui.panes.sampling import Sampling
 from babytui.tui.talk import Pace, Spoke, Talk
-from babytui.tui.threads import after, in_thread
+from babytui.tui.threads import after, after_refresh, in_thread
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.command_prompt import CommandPrompt
 from babytui.tui.widgets.completions import CompletionList
@@ -128,10 +128,10 @@ class ChatPane(Branching):
             self.border_subtitle = hint_content([("Esc", "write"), *keys], self.outer_size.width - 6)
 
     def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
-        self.call_after_refresh(self.decorate)
+        after_refresh(self, self.decorate)
 
     def on_descendant_blur(self, _event: events.DescendantBlur) -> None:
-        self.call_after_refresh(self.decorate)
+        after_refresh(self, self.decorate)
 
     async def begin(self) -> None:
         """Loads the model that was used last, or the one that ships."""
@@ -333,7 +333,7 @@ class ChatPane(Branching):
         if not event.done:
             if event.baby is None:
                 self._show_pace(event.pace, "Esc stops")
-            self.call_after_refresh(talk.painted)
+            after_refresh(self, talk.painted)
             return
         self._talk = None
         if event.part is not None:

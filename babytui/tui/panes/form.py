@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +14,7 @@ from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
 from babytui.tui.safe import plain
+from babytui.tui.threads import after_refresh
 from babytui.tui.widgets.fields import ChoiceField, FieldChanged, NumberField, SwitchField, TextField
 from babytui.tui.wrap import wrap
 from babytui.visible import visible
@@ -96,7 +98,7 @@ class Rows(VerticalScroll, can_focus=False):
         width = max(10, self.scrollable_content_region.width - 3)
         line.styles.row_span = len(wrap(visible(message, newlines=False), width))
         if self.fields[name].has_focus:
-            line.call_after_refresh(line.scroll_visible, animate=False)
+            after_refresh(line, partial(line.scroll_visible, animate=False))
 
 
 class Form(Rows):

@@ -32,7 +32,7 @@ from babytui.tui.panes.base import paragraph
 from babytui.tui.panes.deleting import Deleting
 from babytui.tui.panes.model_table import COLUMNS, NEWEST, ModelTable
 from babytui.tui.subject import Subject
-from babytui.tui.threads import in_thread
+from babytui.tui.threads import after_refresh, in_thread
 from babytui.tui.widgets.lines import Lines
 from babytui.visible import visible
 from store.names import check_name, check_note
@@ -93,7 +93,7 @@ class ModelsPane(Deleting):
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
-        self.call_after_refresh(self._draw)
+        after_refresh(self, self._draw)
 
     async def begin(self) -> None:
         """Reads the workspace now, and then whenever something changed in it."""

@@ -27,7 +27,7 @@ from babytui.tui.panes.base import Pane
 from babytui.tui.panes.numbers import RunView, numbers
 from babytui.tui.safe import plain
 from babytui.tui.subject import Subject
-from babytui.tui.threads import Inquiry, after, in_thread
+from babytui.tui.threads import Inquiry, after, after_refresh, in_thread
 from babytui.tui.widgets.chart import LossChart
 from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.transcript import Block, Transcript
@@ -122,7 +122,7 @@ class TrainingPane(Pane):
         super().on_resize(event)
         self.set_class(event.size.height < 18 and event.size.width >= 66, "-flat")
         self.set_class(event.size.height < 19, "-low")
-        self.call_after_refresh(self._show_numbers)
+        after_refresh(self, self._show_numbers)
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#log")
@@ -188,7 +188,7 @@ class TrainingPane(Pane):
                 self._drawing = True
                 after(self, _TOGETHER, self._draw)
         if feed:
-            self.call_after_refresh(feed.taken)
+            after_refresh(self, feed.taken)
 
     def _apply(self, delta: Delta) -> None:
         view = self.view

@@ -20,7 +20,7 @@ from babytui.tui.bindings import bindings, key_of
 from babytui.tui.messages import ChatAsked, Failed, ModelsChanged, WatchAsked
 from babytui.tui.screens.bakeoff_lines import empty, head_lines, key_lines, now_lines, word_lines
 from babytui.tui.subject import Subject, Subjects
-from babytui.tui.threads import in_thread
+from babytui.tui.threads import after_refresh, in_thread
 from babytui.tui.widgets.lines import Lines
 from babytui.tui.widgets.results import Results
 from babytui.visible import visible
@@ -104,7 +104,7 @@ class BakeOffScreen(Screen[None]):
             self._follower.stop()
 
     def on_resize(self, event: events.Resize) -> None:
-        self.call_after_refresh(self._draw)
+        after_refresh(self, self._draw)
         playground = self.app.playground  # type: ignore[attr-defined]
         playground.post_message(events.Resize(event.size, event.virtual_size, event.container_size))
 
@@ -135,7 +135,7 @@ class BakeOffScreen(Screen[None]):
             self.rows, self.status, self._left = event.rows, event.status, event.left
             self._draw()
         if self._follower:
-            self.call_after_refresh(self._follower.taken)
+            after_refresh(self, self._follower.taken)
 
     def action_new(self) -> None:
         """The form of a new one, with the playground's parameters."""

@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from babytui.candidates import percent, title
 from babytui.tui.bindings import bindings
 from babytui.tui.panes.base import paragraph
-from babytui.tui.threads import in_thread
+from babytui.tui.threads import after_refresh, in_thread
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.lines import Line, Lines
 from babytui.visible import cells, cut, visible
@@ -82,7 +82,7 @@ class CandidatesScreen(ModalScreen["tuple[int, int, float] | None"]):
     def on_resize(self, event: events.Resize) -> None:
         keys = (("↑ ↓", "choose"), ("⏎", "put it there"), ("Esc", "back"), ("← →", "another token"))
         self.query_one(Vertical).border_subtitle = hint_content(keys, min(90, int(event.size.width * 0.96)) - 6)
-        self.call_after_refresh(self._show)
+        after_refresh(self, self._show)
 
     def _look(self) -> None:
         """Asks for the candidates of the present place."""

@@ -25,7 +25,7 @@ from babytui.tui.bindings import bindings, hints
 from babytui.tui.messages import Failed
 from babytui.tui.panes.base import paragraph
 from babytui.tui.subject import Subject, Subjects
-from babytui.tui.threads import in_thread
+from babytui.tui.threads import after_refresh, in_thread
 from babytui.tui.widgets.bars import KeyBar
 from babytui.tui.widgets.chart import LossChart
 from babytui.tui.widgets.fields import Limited
@@ -183,7 +183,7 @@ class CompareScreen(Screen[None]):
         keys = [("Esc", "back"), ("1-3", "part"), *hints("compare"), ("←→", "models" if self._shifts else "")]
         self.query_one(KeyBar).hints = [key for key in keys if key[1]]
         self.query_one(KeyBar).on_resize(events.Resize(self.size, self.size))
-        self.call_after_refresh(self._columns)
+        after_refresh(self, self._columns)
         if self.focused is None or not self.focused.display or self.focused.parent is None:
             self._focus_part()
 

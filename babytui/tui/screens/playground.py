@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
@@ -37,7 +38,7 @@ from babytui.tui.panes.models import ModelsPane
 from babytui.tui.panes.training import TrainingPane
 from babytui.tui.safe import plain
 from babytui.tui.subject import Subject, Subjects
-from babytui.tui.threads import after, in_thread
+from babytui.tui.threads import after, after_refresh, in_thread
 from babytui.tui.widgets.bars import KeyBar, TopBar
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class PlaygroundScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one(TopBar).tell(current=self.current, workspace=str(self.workspace.root))
         self.action_show("chat")
-        self.call_after_refresh(after, self, 0.05, self._begin)
+        after_refresh(self, partial(after, self, 0.05, self._begin))
 
     @property
     def workspace(self) -> Any:
@@ -130,7 +131,7 @@ class PlaygroundScreen(Screen[None]):
                 f"Make it larger, or press {key_of('quit')}: runs go on.")
         self._arrange()
         if not small and self.ready and self.focused is None:  # what had the focus was hidden while it was small
-            self.call_after_refresh(self.action_show, self.current)
+            after_refresh(self, partial(self.action_show, self.current))
 
     @property
     def tabbed(self) -> bool:

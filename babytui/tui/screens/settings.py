@@ -21,7 +21,7 @@ from babytui.tui.bindings import ids, keys_of, place_of
 from babytui.tui.panes.base import paragraph
 from babytui.tui.panes.form import Rows
 from babytui.tui.safe import plain
-from babytui.tui.threads import after
+from babytui.tui.threads import after, after_refresh
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.fields import ChoiceField, NumberField, SwitchField, TextField
 from babytui.tui.widgets.lines import Line, Lines
@@ -172,7 +172,7 @@ class SettingsScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         self.query_one(KeyTable).fill()
         self._say(self._tab)
-        self.call_after_refresh(self._focus)
+        after_refresh(self, self._focus)
 
     def _focus(self) -> None:
         rows = self.query_one(SettingRows)

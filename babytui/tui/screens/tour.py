@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 from textual import events
@@ -14,6 +15,7 @@ from textual.screen import ModalScreen
 from babytui.tui.bindings import ids, key_of, keys_of, shown_key
 from babytui.tui.panes.base import Pane, paragraph
 from babytui.tui.safe import plain
+from babytui.tui.threads import after_refresh
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.lines import Line, Lines
 
@@ -72,7 +74,7 @@ class TourScreen(ModalScreen[None]):
         self._show()
 
     def on_resize(self, event: events.Resize) -> None:
-        self.call_after_refresh(self.place)
+        after_refresh(self, self.place)
 
     def _show(self) -> None:
         step = self.step
@@ -94,7 +96,7 @@ class TourScreen(ModalScreen[None]):
             return lines
 
         self.query_one("#tour", Lines).show(build)
-        self.call_after_refresh(self.place)
+        after_refresh(self, self.place)
 
     def place(self) -> None:
         """Beside the pane where there is room, else in a corner of it; never over its title."""
@@ -122,7 +124,7 @@ class TourScreen(ModalScreen[None]):
             self._show()
         else:
             self.dismiss()
-            self.app.call_after_refresh(self.app.post_message, events.Key(key, event.character))
+            after_refresh(self.app, partial(self.app.post_message, events.Key(key, event.character)))
 
 
 def beside(pane: Region, screen: Region, width: int, height: int) -> Offset:

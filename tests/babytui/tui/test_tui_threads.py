@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from textual.app import App
+from textual.screen import ModalScreen
 
-from babytui.tui.threads import after
+from babytui.tui.threads import after, after_refresh
 
 
 async def test_what_is_done_later_is_done_where_the_process_stood_still(until: Any, monkeypatch: Any) -> None:
@@ -37,3 +38,25 @@ async def test_it_can_be_cancelled_and_outlives_its_widget(until: Any) -> None:
         assert done == [2]
         after(pilot.app.screen, 0.0, lambda: done.append(3))
     assert done in ([2], [2, 3])
+
+
+async def test_what_comes_after_a_refresh_comes_also_when_the_screen_is_closed_before(until: Any,
+                                                                                     monkeypatch: Any) -> None:
+    """And once. Textual hands it to the screen in front, here the dialog, and forgets it with that one."""
+    async with App[None]().run_test() as pilot:
+        app, done = pilot.app, []
+        after_refresh(app.screen, lambda: done.append("seen"))
+        await until(pilot, lambda: done)
+        async def never() -> None:
+            """It is closed before it has come to it."""
+
+        below = app.screen
+        await app.push_screen(ModalScreen[None]())
+        monkeypatch.setattr(app.screen, "_invoke_and_clear_callbacks", never)
+        below.call_after_refresh(lambda: done.append("Textual's"))
+        after_refresh(below, lambda: done.append("ours"))
+        await until(pilot, lambda: len(app.screen._callbacks) == 2)
+        await app.pop_screen()
+        await until(pilot, lambda: "ours" in done)
+        await pilot.pause(0.7)
+        assert done == ["seen", "ours"]
