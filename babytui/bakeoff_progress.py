@@ -58,6 +58,7 @@ class Progress:
         self.budget = bakeoff.budget
         self.rows = {one: Row(one, values=one._asdict()) for one in bakeoff.architectures}
         self.status = ""
+        self.waits = ""  # for the disk: why
         self._results = self._log = 0
         self._runs: dict[Architecture, str] = {}
         self._watched: dict[str, _Watched] = {}
@@ -68,6 +69,8 @@ class Progress:
         self.status = self.bakeoff.status()
         lines, self._log = journal.read(self.bakeoff.log, self._log)
         for line in lines:
+            if line.get("event") in ("disk", "room", "begin", "end"):
+                self.waits = str(line.get("message") or "") if line.get("event") == "disk" else ""
             one = architecture_of(line)
             if line.get("event") == "run" and one in self.rows and valid_guid(line.get("guid")):
                 self._runs[one] = str(line.get("guid"))

@@ -1,7 +1,7 @@
 """The checkpoints of a run: written by a thread beside the training, the last few and the best kept.
 
     checkpoints/step_000001200.safetensors   the last ones
-    checkpoints/best.safetensors             the one of all that were written whose validation loss is lowest
+    checkpoints/best.safetensors             the one of the evaluation with the lowest loss of all that were written
 
 A checkpoint is on the disk after the journal lines that lead to it: whoever goes on from one has the whole story.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from store.atomic import StoreError
 from store.journal import Journal
 
 USUAL = 3  # the default of n_checkpoints
-BEST = "best.safetensors"
+BEST, AS_BEST = "best.safetensors", "best"  # its file; the reason for which a checkpoint is written there only
 _PATTERN = "step_*.safetensors"
 _EXTRA = "extra/"  # what a model's file holds beside weights
-State = tuple[dict[str, Any], dict[str, Any]]  # arrays and plain data; of the latter, step and validation_loss are used
+# Arrays and plain data; of the latter, step, looked, due and validation_loss are used.
+State = tuple[dict[str, Any], dict[str, Any]]
 
 
 def with_extra(state: State, extra: dict[str, Any]) -> State:
@@ -70,6 +72,7 @@ class Checkpoints:
             raise FormatError(f"{atomic.shown_path(folder)} is a link; a run keeps its checkpoints in its own folder.")
         self.folder, self.journal, self.keep = folder, journal, keep
         self.best: float | None = None  # the lowest validation loss of any that was written
+        self.seconds = 0.0  # that the last one took to be written
         self._thread: threading.Thread | None = None
         self._done: list[Saved] = []
         self._failed: tuple[State, str, bool] | None = None
@@ -108,7 +111,7 @@ class Checkpoints:
 
     def _write(self, state: State, reason: str, newest: bool) -> None:
         step, loss = int(state[1]["step"]), state[1].get("validation_loss")
-        path = at(self.folder, step)
+        path = self.folder / BEST if reason == AS_BEST else at(self.folder, step)
         saved = Saved(step, path, reason)
         try:
             atomic.make_folder(self.folder)
@@ -116,9 +119,15 @@ class Checkpoints:
             if newest:
                 for later in [old for old in listed(self.folder) if old.name > path.name]:
                     later.unlink(missing_ok=True)
-            checkpoint.write(path, *state)
-            if loss is not None and isfinite(loss) and (self.best is None or loss < self.best):
-                self._mark(path, state)
+            seen = state[1].get("looked") == step and "evaluation" not in state[1].get("due", [])  # these very weights
+            better = seen and loss is not None and isfinite(loss) and (self.best is None or loss < self.best)
+            begun = time.monotonic()
+            if reason != AS_BEST or better:
+                checkpoint.write(path, *state)
+            self.seconds = time.monotonic() - begun
+            if better:
+                if reason != AS_BEST:
+                    self._mark(path, state)
                 self.best = loss
             for old in listed(self.folder)[self.keep:]:
                 old.unlink(missing_ok=True)

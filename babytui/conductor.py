@@ -12,26 +12,35 @@ import sys
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from math import exp
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from babytui import library, process, runs, texts
 from babytui.bakeoff import Architecture, BakeOff, architecture_of, config_of
+from babytui.process import LOOK_SECONDS, Displaced
 from engine import events
 from engine.config import Config, complete
 from engine.errors import BabyError, RunError
 from store import atomic, journal, plans
+from store.atomic import StoreError
+from store.lock import Lock
 from store.names import new_guid, valid_guid
 from store.workspace import Workspace
 
 IDLE_SECONDS = 0.1
+RETRY_SECONDS = 2.0  # how often a bake-off that the disk refuses tries again
+RESERVE = 1 << 16  # bytes kept on the disk, so that it can say that it is full
 ATTEMPTS = 3  # at a run that dies
 MEASURE_SECONDS = 1.0
 LEAST_REPEATS, MOST_REPEATS = 3, 50
+
+
+T = TypeVar("T")
 
 
 def main(argv: list[str]) -> int:
@@ -40,14 +49,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--retry", action="store_true")
     given = parser.parse_args(argv)
     found = BakeOff(Workspace(given.workspace), given.guid)
-    return process.hold(found, given.lock, lambda: Conductor(found, given.retry).run_to_end())
+    return process.hold(found, given.lock, lambda lock: Conductor(found, given.retry, lock).run_to_end())
 
 
 class Conductor:
-    """One process at work on a bake-off. retry: also what failed before."""
+    """One process at work on a bake-off. retry: also what failed before. lock: that of the bake-off, which is held."""
 
-    def __init__(self, found: BakeOff, retry: bool = False):
+    def __init__(self, found: BakeOff, retry: bool = False, lock: Lock | None = None):
         self.bakeoff, self.workspace = found, found.workspace
+        self.lock, self.looked = lock, time.monotonic()
+        self.reserve = found.dir / "reserve"
+        self.asked = False  # to stop, by a signal
         self.plan = plans.read(found.dir / plans.NAME, need=("architectures", "budget", "config", "texts",
                                                                  "vocab_size"))
         self.budget = found.budget
@@ -74,18 +86,25 @@ class Conductor:
         process.heed(self._ask_to_stop)
 
     def _ask_to_stop(self, *_: object) -> None:
-        self.marker.touch()
+        self.asked = True
+        with suppress(OSError):
+            self.marker.touch()
 
     def run_to_end(self) -> int:
         """Do what is missing; whatever ends it early is the last line of the log."""
-        self._tell(event="begin", pid=os.getpid())
-        for one in self.again:
-            self.runs.pop(one, None)
-            self._tell(event="retry", **one._asdict())
         reason, message = "finished", ""
         try:
+            self._tell(event="begin", pid=os.getpid())
+            with suppress(StoreError):
+                self._take_reserve()
+            for one in self.again:
+                self.runs.pop(one, None)
+                self._tell(event="retry", **one._asdict())
             self._work()
             reason = "stopped" if self.stopping else "finished"
+        except Displaced as error:  # what there is belongs to the other now
+            self._say(str(error))
+            return 1
         except Exception as error:
             print(traceback.format_exc(), file=sys.stderr, flush=True)
             reason = "failed"
@@ -96,11 +115,66 @@ class Conductor:
             self._tell(event="end", reason=reason, message=message)
         except BabyError as error:  # then it counts as died, and this says why
             print(error, file=sys.stderr, flush=True)
+        with suppress(OSError):
+            self.reserve.unlink()
         return 1 if reason == "failed" else 0
 
     def _tell(self, **line: Any) -> None:
         self.log.append({**line, "time": time.time()})
-        self.log.flush(sync=True)
+        self._insist(lambda: self.log.flush(sync=True))
+
+    def _insist(self, do: Callable[[], T]) -> T:
+        """What `do` gives. As long as the disk refuses, says so, waits and tries again; StoreError when it is to stop.
+        """
+        told = False
+        while True:
+            try:
+                if told and not self._to_stop():
+                    self._take_reserve()  # the lines that say so have been written into its room
+                found = do()
+                break
+            except StoreError as error:
+                if told and self._to_stop():
+                    raise
+                if not told:
+                    told = True
+                    with suppress(OSError):
+                        self.reserve.unlink()
+                    again = f"{error} The bake-off waits and tries again every {RETRY_SECONDS:g} s."
+                    self._say(again)
+                    self._note(event="disk", message=again)
+            end = time.monotonic() + RETRY_SECONDS
+            while time.monotonic() < end and not self._to_stop():
+                self._look()
+                time.sleep(IDLE_SECONDS)
+        if told:
+            self._note(event="room")
+        return found
+
+    def _note(self, **line: Any) -> None:
+        """A line of the log that may have to wait in memory for the next."""
+        with suppress(StoreError):
+            self.log.append({**line, "time": time.time()})
+            self.log.flush()
+
+    def _take_reserve(self) -> None:
+        """Take the room on the disk that is given up when it is full. StoreError."""
+        if not self.reserve.exists():
+            atomic.write_bytes(self.reserve, os.urandom(RESERVE))  # zeros may take no room
+
+    def _to_stop(self) -> bool:
+        return self.stopping or self._just_asked()
+
+    def _just_asked(self) -> bool:
+        return self.asked or self.marker.exists()
+
+    def _look(self) -> None:
+        """Whether this is still the process of the bake-off. Displaced."""
+        if self.lock is not None and time.monotonic() - self.looked > LOOK_SECONDS:
+            self.looked = time.monotonic()
+            if not self.lock.keep():
+                raise Displaced(f"{self.lock.path} was replaced, and another process has it; this one ends and writes "
+                                "nothing more.")
 
     def _check_text(self) -> None:
         """RunError when the text is another than the one it was started with: its rows would not be comparable."""
@@ -112,7 +186,8 @@ class Conductor:
     def _work(self) -> None:
         self._check_text()
         while self.waiting or self.live or self.trained:
-            if self.marker.exists():
+            self._look()
+            if self._to_stop():
                 self._stop()
                 return
             while self.waiting and len(self.live) < self.jobs and not (self.jobs == 1 and self.trained):
@@ -130,7 +205,8 @@ class Conductor:
         """Ask what is being trained to stop, every time somebody asks for it, and wait for it."""
         self.stopping = True
         while any(run.alive for run in self.live.values()):
-            if self.marker.exists():
+            if self._just_asked():
+                self.asked = False
                 self.marker.unlink(missing_ok=True)
                 for run in self.live.values():
                     with suppress(RunError):  # it has just ended
@@ -148,11 +224,10 @@ class Conductor:
         except BabyError as error:
             self._result(one, error=str(error))
             return
-        run = self._earlier(one)
-        if run is None:
-            runs.need_room(self.workspace, config, int(self.plan["vocab_size"]))  # a full disk ends the bake-off
         try:
-            self.live[one] = run or self._new(one, config)
+            self.live[one] = self._earlier(one) or self._new(one, config)
+        except StoreError:  # it was told to stop while it waited for room
+            self.waiting.appendleft(one)
         except BabyError as error:
             self._result(one, error=str(error))
 
@@ -164,9 +239,11 @@ class Conductor:
         run = runs.Run(self.workspace, guid)
         if not run.plan:  # killed before it was there
             return None
-        if run.status() in ("stopped", "died"):
+        if run.status() in ("stopped", "died", "failed"):  # one that failed with the disk may get further now
             try:
-                run.resume()
+                self._insist(run.resume)
+            except StoreError:
+                raise
             except RunError as error:
                 self._say(f"{one.label}: {error}")  # the run tells it too, as its end
         return run
@@ -176,9 +253,9 @@ class Conductor:
         self.runs[one] = guid
         self._tell(event="run", guid=guid, **one._asdict())
         name = runs.choose_name(self.workspace, None, f"{self.plan.get('name', 'bake')} {one.label}")
-        return runs.begin(self.workspace, config, int(self.plan["vocab_size"]), {
+        return self._insist(lambda: runs.begin(self.workspace, config, int(self.plan["vocab_size"]), {
             "name": name, "texts": self.plan["texts"], "notes": [], "dataset": self.plan.get("dataset", ""),
-            "prompt": self.plan.get("prompt", ""), "time_budget": self.budget.seconds}, guid)
+            "prompt": self.plan.get("prompt", ""), "time_budget": self.budget.seconds}, guid))
 
     def _watch(self, one: Architecture, run: runs.Run) -> None:
         """Take a run that is over out of those that are live."""
@@ -207,15 +284,13 @@ class Conductor:
             self._result(one, run, error=f"Its model cannot write: {error or 'too little memory'}")
             return
         self._result(one, run, generation_tokens_per_second=speed)
-        for path in (run.dir / "checkpoints").glob("*.safetensors"):  # a finished run is never continued
-            path.unlink(missing_ok=True)
 
     def _result(self, one: Architecture, run: runs.Run | None = None, **values: Any) -> None:
         """Append the row of an architecture that is done."""
         row = {**one._asdict(), **(numbers(run) if run else {}), **values,
                "elapsed": time.monotonic() - self.begun[one], "ended": time.time()}
         self.results.append(row)
-        self.results.flush(sync=True)
+        self._insist(lambda: self.results.flush(sync=True))
         self._say(f"{one.label}: {row.get('error') or row.get('validation_loss')}")
 
     def _say(self, text: str) -> None:

@@ -33,8 +33,13 @@ from store.workspace import Workspace
 
 NEW = ".new-"  # how the folder of something that has not begun yet is called
 NICENESS = 5
+LOOK_SECONDS = 0.5  # how often a process looks whether its lock is still its own
 _LOG = 1 << 40  # bytes of a log, of which the end is read
 _children: list[subprocess.Popen[bytes]] = []  # kept so that finished ones are reaped
+
+
+class Displaced(BabyError):
+    """Another process does the work: its lock was taken away and given to that one."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,9 @@ class Work(ABC):
             lock.path = self.dir / "lock"
             self._launch(lock)
         except (BabyError, OSError) as error:
-            shutil.rmtree(self.dir if begun else new, ignore_errors=True)  # nothing was done yet
+            lock.release()
+            if not (begun and Lock.held(self.dir / "lock")):  # else its process has it, which may have begun
+                shutil.rmtree(self.dir if begun else new, ignore_errors=True)  # nothing was done yet
             if not isinstance(error, OSError):
                 raise
             if not begun and error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
@@ -213,10 +220,11 @@ def parser(verb: str) -> argparse.ArgumentParser:
     return found
 
 
-def hold(work: Work, descriptor: int, do: Callable[[], int], *, goes_on: bool = False) -> int:
-    """The exit code of `do`, done with the lock of `work` and behind what people do here; 1 when another process has
-    the lock. descriptor: of the lock that was handed over; negative: none was. goes_on: the process does, and gives
-    the lock back; otherwise it is held until the process is gone, as work is alive while anything of it is."""
+def hold(work: Work, descriptor: int, do: Callable[[Lock], int], *, goes_on: bool = False) -> int:
+    """The exit code of `do`, which gets the lock of `work`, done with it and behind what people do here; 1 when another
+    process has the lock. descriptor: of the lock that was handed over; negative: none was. goes_on: the process does,
+    and gives the lock back; otherwise it is held until the process is gone, as work is alive while anything of it is.
+    """
     lock = Lock(work.dir / "lock")
     if not (lock.adopt(descriptor) if descriptor >= 0 else lock.acquire()):
         print(f"{work.guid} is worked on by another process already.", file=sys.stderr)
@@ -226,7 +234,7 @@ def hold(work: Work, descriptor: int, do: Callable[[], int], *, goes_on: bool = 
     with suppress(OSError):
         os.chmod(work.dir, 0o700)  # one that came in an archive may be open to others, who could steer it
     try:
-        return do()
+        return do(lock)
     except BabyError as error:  # before it could tell its journal
         print(error, file=sys.stderr)
         return 1

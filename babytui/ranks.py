@@ -176,8 +176,8 @@ def lead(arguments: Any) -> int:
                                 str(run.workspace.root), "--journal", str(led.journal), *flags],
                                stdin=subprocess.DEVNULL, env=_environment(), start_new_session=True)
     with _printing_to(run.dir / "worker.log") as terminal:
-        def train() -> int:
-            worker = Worker(run, led.control, led.resume, led.group)
+        def train(lock: Lock) -> int:
+            worker = Worker(run, led.control, led.resume, led.group, lock)
 
             def stop(*_: object) -> None:
                 if not worker.stops:  # said at once: some launchers wait only an instant before they kill

@@ -17,6 +17,7 @@ Imports no arrays, except inside `start`. What is fine-tuned is worked out in ba
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -33,7 +34,7 @@ from engine.config import Config
 from engine.errors import BabyError, FormatError, NotFound, RunError, UsageError
 from engine.events import Control, End, Event, Start, Step
 from engine.events import parse as parse_event
-from store import atomic, journal
+from store import atomic, journal, trash
 from store.lock import Lock
 from store.names import FINETUNED, check_name
 from store.reading import memory
@@ -236,6 +237,9 @@ def begin(workspace: Workspace, config: Config, vocab_size: int, plan: dict[str,
     if not plan.get("base"):  # of which not everything may be trained
         need_memory(config, vocab_size)
     workspace.ensure()
+    trash.prepare(workspace.root)
+    for kind in ("config", "tokenizer", "model", "report"):  # a folder that leads out is found before the training
+        workspace.path(kind, guid or new_guid())
     plan = {"config": config.to_dict(), **plan}
     run = Run(workspace, guid or new_guid())
     if not run.begin(plan):  # somebody began another at this moment
@@ -263,7 +267,7 @@ def find(workspace: Workspace, reference: str) -> Run:
 
 
 def need_room(workspace: Workspace, config: Config, vocab_size: int) -> None:
-    """RunError when the disk cannot hold the model and its checkpoints: better now than after the training."""
+    """StoreError when the disk cannot hold the model and its checkpoints: better now than after the training."""
     from engine.estimate import estimate
 
     cost = estimate(config, vocab_size=vocab_size)
@@ -272,8 +276,9 @@ def need_room(workspace: Workspace, config: Config, vocab_size: int) -> None:
     need = cost.model_file_bytes + 3 * (config.n_checkpoints + 2) * cost.parameters * number
     free = shutil.disk_usage(existing(workspace.root)).free
     if free < need:
-        raise RunError(f"The disk of {workspace.root} has {free / 1e6:,.1f} MB free, but this model and its "
-                       f"checkpoints need about {need / 1e6:,.1f} MB; free some space or use another --workspace.")
+        raise atomic.StoreError(f"The disk of {workspace.root} has {free / 1e6:,.1f} MB free, but this model and its "
+                       f"checkpoints need about {need / 1e6:,.1f} MB; free some space or use another --workspace.",
+                         workspace.root, errno.ENOSPC)
 
 
 def need_memory(config: Config, vocab_size: int, adaptation: Any = None) -> None:

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from babytui import outcome, process, runs, thinning
-from babytui.checkpoints import Checkpoints, State, extra_of, with_extra
+from babytui.checkpoints import AS_BEST, Checkpoints, State, extra_of, with_extra
+from babytui.process import LOOK_SECONDS, Displaced
 from engine import events
 from engine.config import Config, complete
 from engine.errors import BabyError, FormatError, RunError
 from store import atomic, journal, plans
 from store.atomic import StoreError
+from store.lock import Lock
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ FLUSH_SECONDS = 0.1
 IDLE_SECONDS = 0.05  # how often a paused run looks for a command
 RETRY_SECONDS = 2.0  # how often a run that the disk refuses tries again
 KEPT_CHARACTERS = 1 << 26  # of a text that a run keeps a copy of
-LONG_JOURNAL = 1 << 24  # bytes, from which the journal of a finished run is thinned
+LONG_JOURNAL = 1 << 24  # bytes, from which the journal of a run that has ended is thinned
+COST = 0.02  # of the time may go into writing what was the best so far
 RESERVE = 1 << 16  # bytes kept on the disk, so that a run can say that it is full
 
 
@@ -46,8 +49,8 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     run = runs.Run(Workspace(given.workspace), given.guid)
 
-    def work() -> int:
-        return Worker(run, given.control, given.resume).run_to_end()
+    def work(lock: Lock) -> int:
+        return Worker(run, given.control, given.resume, lock=lock).run_to_end()
 
     try:
         return process.hold(run, given.lock, work)
@@ -58,10 +61,11 @@ def main(argv: list[str]) -> int:
 
 class Worker:
     """One training process. `control`: journal offset of the first command that is meant for it. group: other processes
-    that take part; this is rank 0 of them."""
+    that take part; this is rank 0 of them. lock: that of the run, which is held."""
 
-    def __init__(self, run: runs.Run, control: int, resume: bool, group: Mpi | None = None):
+    def __init__(self, run: runs.Run, control: int, resume: bool, group: Mpi | None = None, lock: Lock | None = None):
         self.run = run
+        self.lock, self.looked = lock, time.monotonic()
         self.plan = plans.read(run.dir / plans.NAME, need=("config", "texts"))
         self.resume = resume
         self.journal = journal.Journal(run.journal)
@@ -70,16 +74,19 @@ class Worker:
         self.control = run.dir / "control.jsonl"
         self.group = group
         self.offset = control
+        self.device = os.stat(run.dir.parent).st_dev
         self.step = 0
         self.paused = False
         self.stops = 0
+        self.deaf = False  # told that commands cannot be read
         self.trouble: Exception | None = None  # what the disk refused
-        self.again: deque[events.Control] = deque()  # learning rates that were set after the checkpoint
+        self.again: deque[events.Control] = deque()  # learning rates that were set at its step or later
+        self.rates: list[events.Control] = []  # all that were set before this process
         self.trainer: Any = None
         self.model: Any = None
         self.tokenizer: Any = None
         self.digest = ""
-        self.last_flush = self.last_saved = time.monotonic()
+        self.last_flush = self.last_saved = self.last_write = time.monotonic()
         self.saved_step = -1
         self.rollbacks = 0
         process.heed(self.stop)
@@ -95,6 +102,9 @@ class Worker:
         try:
             self._train()
             return 0
+        except Displaced as error:  # what there is belongs to the other now
+            _log(error)
+            return 1
         except Exception as error:
             _log(traceback.format_exc())
             self._fail(self._sentence(error))
@@ -129,12 +139,15 @@ class Worker:
         self.checkpoints.keep = self.config.n_checkpoints
         text = self._text()
         self.digest = texts.digest(text)
-        self._reserve()
+        with suppress(OSError, StoreError):
+            self._take_reserve()
         self._prepare(text)
         if self.stops and self.trainer.over != "stopped":
             self.trainer.stop()
         try:
             end = self._steps()
+        except Displaced:
+            raise
         except Exception:
             if self.trainer.team.whole:  # what was trained so far is not lost with what went wrong
                 self._checkpoint("failed")
@@ -179,6 +192,7 @@ class Worker:
             else:
                 self.step, self.rollbacks = self.trainer.step, self.trainer.rollbacks
                 self.saved_step = self.step if state is not None else -1
+                self.again = deque(event for event in self.rates if event.step >= self.step)
                 return
 
     def _states(self) -> Iterator[State | None]:
@@ -186,7 +200,7 @@ class Worker:
         """
         if self.resume:
             self.checkpoints.recall()
-            self.again = deque(self._rates())
+            self.rates = self._rates()
             for found in self.checkpoints.load():
                 if isinstance(found, BabyError):
                     self._alarm(f"{found} The one before it is used.")
@@ -272,11 +286,11 @@ class Worker:
             self._tell_checkpoints()
         if self.trainer.over:
             self._checkpoint("end")  # before the last look at the model, so that a stopped run can go on as if it had
-        elif self._due(1):           # never been stopped
+        elif self._due():            # never been stopped
             self._checkpoint("policy")
 
-    def _due(self, share: float) -> bool:
-        """Whether the policy asks for a checkpoint, or would when only a share of its seconds had to pass.
+    def _due(self) -> bool:
+        """Whether the policy asks for a checkpoint.
 
         One that is due by its step is of that very step, on a slow disk too, where it waits for the one before it.
         """
@@ -284,27 +298,39 @@ class Worker:
         if self.step == self.saved_step:
             return False
         return bool((steps and self.step - self.saved_step >= steps)
-                    or (seconds and not self.checkpoints.busy
-                        and time.monotonic() - self.last_saved >= share * seconds))
+                    or (seconds and not self.checkpoints.busy and time.monotonic() - self.last_saved >= seconds))
 
     def _keep_the_best(self, event: events.Evaluation) -> None:
-        """A checkpoint at the very evaluation that is the best so far, unless one was made shortly before."""
-        best, loss = self.checkpoints.best, event.validation_loss
-        if not event.full and loss is not None and best is not None and loss < best and self._due(1 / 4):
-            self._checkpoint("best")
+        """A checkpoint at the very evaluation that is the best so far, unless one was made so shortly before that it
+        would be felt."""
+        best, loss, saved = self.checkpoints.best, event.validation_loss, self.checkpoints
+        if event.full or not event.step or loss is None or (best is not None and loss >= best):
+            return
+        if best is None or (not saved.busy and time.monotonic() - self.last_write >= saved.seconds / COST):
+            self._checkpoint(AS_BEST)
 
     def _poll(self) -> None:
+        if self.lock is not None and time.monotonic() - self.looked > LOOK_SECONDS:
+            self.looked = time.monotonic()
+            if not self.lock.keep():
+                raise Displaced(f"{self.lock.path} was replaced, and another process has it; this one ends and writes "
+                                "nothing more.")
         if self.group is not None:
             self.group.check()
             if self.group.stopping and not self.stops:  # a launcher signals all ranks; once is enough
                 self.stop()
         try:
-            size = os.stat(self.control).st_size
-        except OSError:
+            if os.stat(self.control).st_size == self.offset:
+                return
+            commands, self.offset = journal.read(self.control, self.offset)
+        except (OSError, StoreError):  # it may be read again, and signals reach the run meanwhile
             return
-        if size == self.offset:
+        except FormatError as error:
+            if not self.deaf:
+                self.deaf = True
+                self._alarm(f"{error} Until that is mended the run hears signals only.", "control")
             return
-        commands, self.offset = journal.read(self.control, self.offset)
+        self.deaf = False
         for command in commands:
             self._obey(str(command.get("command")), command.get("value"))
 
@@ -350,7 +376,9 @@ class Worker:
         arrays, meta = with_extra(self.trainer.state(), self.model.extra)
         meta |= {"vocab": self.tokenizer.vocab, "text_sha256": self.digest}
         self.checkpoints.save((arrays, meta), reason, newest=newest)
-        self.last_saved, self.saved_step = time.monotonic(), self.step
+        self.last_write = time.monotonic()
+        if reason != AS_BEST:  # which comes when it likes, and is no part of the series
+            self.last_saved, self.saved_step = self.last_write, self.step
 
     def _tell_checkpoints(self) -> None:
         """Write to the journal which checkpoints there are now."""
@@ -378,10 +406,10 @@ class Worker:
         needless = [self.reserve]
         if end.reason in ("finished", "time"):  # it will not go on
             self.checkpoints.thin()
-            if self.run.journal.stat().st_size > LONG_JOURNAL:
-                with suppress(BabyError):
-                    thinning.thin(self.run)
             needless.append(self.kept_text)
+        with suppress(BabyError, OSError):
+            if self.run.journal.stat().st_size > LONG_JOURNAL:
+                thinning.thin(self.run)
         for path in needless:
             with suppress(OSError):
                 path.unlink()
@@ -397,7 +425,7 @@ class Worker:
             self._tell_checkpoints()
             if self.trouble is not None:
                 raise self.trouble
-            self._reserve()
+            self._take_reserve()  # the lines that say so have been written into its room: that is no sign of more
 
         trouble, self.trouble = self.trouble, None
         self._insist(write, trouble, enough=0)
@@ -417,7 +445,7 @@ class Worker:
                 break
             except StoreError as error:
                 trouble = None
-                if self.run.dir.parent.is_dir() and not self.run.dir.is_dir():  # a lost disk takes both
+                if self._deleted():
                     raise RunError(f"The folder of this run is gone: {self.run.dir}.") from None
                 if self.stops > enough and told:
                     if enough:
@@ -439,11 +467,18 @@ class Worker:
         if told and not self.paused:
             self._write(events.Control(step=self.step, command="resume"))
 
-    def _reserve(self) -> None:
-        """Take the room on the disk that is given up when it is full."""
-        with suppress(OSError, StoreError):
-            if not self.reserve.exists():
-                atomic.write_bytes(self.reserve, os.urandom(RESERVE))  # zeros may take no room
+    def _deleted(self) -> bool:
+        """Whether somebody took the run's folder away; a disk that was lost takes its parent along, or leaves another
+        in its place."""
+        try:
+            return os.stat(self.run.dir.parent).st_dev == self.device and not self.run.dir.is_dir()
+        except OSError:
+            return False
+
+    def _take_reserve(self) -> None:
+        """Take the room on the disk that is given up when it is full. StoreError."""
+        if not self.reserve.exists():
+            atomic.write_bytes(self.reserve, os.urandom(RESERVE))  # zeros may take no room
 
     def _save(self, end: events.End, completion: dict[str, Any]) -> None:
         self.journal.flush(sync=True)  # the report is made from it

@@ -60,6 +60,32 @@ class Lock:
         self._sign(f"{os.getpid()}\n")
         return True
 
+    def keep(self) -> bool:
+        """Whether it is still the lock at `path`, which somebody may have replaced or removed: then it is taken anew if
+        nobody else has, and what was written over is signed again. True where the disk does not say."""
+        if self._descriptor is None:
+            return False
+        try:
+            if self._same(self._descriptor):
+                if os.pread(self._descriptor, 20, 0) != b"%d\n" % os.getpid():
+                    self._sign(f"{os.getpid()}\n")
+                return True
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return True
+        mine, self._descriptor = self._descriptor, None
+        try:
+            kept = self.acquire()
+        except BabyError:
+            self._descriptor = mine
+            return True
+        if kept:
+            os.close(mine)
+        else:
+            self._descriptor = mine
+        return kept
+
     def _same(self, descriptor: int) -> bool:
         """Whether the descriptor's file is the one at `path`: its folder may have been moved away. OSError."""
         here, mine = os.stat(self.path, follow_symlinks=False), os.fstat(descriptor)

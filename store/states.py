@@ -34,6 +34,9 @@ def check(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], name: str) 
     for key, array in arrays.items():
         if key.startswith(("weights/", "m/", "v/", "base/")) and array.dtype.kind != "f":
             raise FormatError(f"{name}: {shown(key)} holds {array.dtype}, not numbers with a fraction; it is damaged.")
+        if key.startswith(("weights/", "m/", "v/", "base/")) and array.size and not (
+                isfinite(array.max()) and isfinite(array.min())):
+            raise FormatError(f"{name}: {shown(key)} holds numbers that are not finite; it is damaged.")
         if key.startswith("extra/") and not (array.dtype.kind in "fiu" and array.size and array.ndim <= MAX_DIMS):
             raise FormatError(f"{name}: {shown(key)} cannot be kept in a model file; it is damaged.")
 

@@ -279,6 +279,13 @@ def _hold(folder: Path, stack: ExitStack) -> bool:
     return True
 
 
+def prepare(root: Path) -> None:
+    """Sees to it that one can delete when the disk is full; where it cannot, that is found out then."""
+    with suppress(BabyError, OSError):
+        make_folder(place_of(root), 0o700)
+        _reserve(place_of(root))
+
+
 def _reserve(place: Path) -> None:
     with suppress(BabyError, OSError):
         if not os.path.lexists(place / RESERVE):

@@ -105,7 +105,9 @@ def heading(progress: Progress) -> str:
     left = progress.left()
     name = str(progress.plan.get("name") or progress.bakeoff.short)
     parts = [name, f"{progress.done} of {len(progress.rows)} done"]
-    if progress.status != "running":
+    if progress.status == "running" and progress.waits:
+        parts.append(f"waits: {progress.waits}")
+    elif progress.status != "running":
         parts.append(progress.status)
     elif left is not None:
         parts.append(f"about {seconds(left)} left")

@@ -37,7 +37,7 @@ class Follower(Reporter):
         while not self._stopped.is_set():
             rows = [replace(row, values=dict(row.values)) for row in self._progress.look()]
             left, status = self._progress.left(), self._progress.status
-            now = (rows, status, left and round(left))
+            now = (rows, status, left and round(left), self._progress.waits)
             if now != before:
                 before = now
                 if not self.tell(Looked(self._serial, rows, status, left)):

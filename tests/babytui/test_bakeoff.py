@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -10,18 +11,20 @@ import os
 import shlex
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from waiting import until
+from waiting import fill, until
 
-from babytui import bakeoff, bakeoff_draft, runs
+from babytui import bakeoff, bakeoff_draft, conductor, runs
 from babytui import bakeoff_table as table
 from babytui.bakeoff import Architecture, BakeOff, Budget
 from babytui.bakeoff_draft import architectures
 from babytui.bakeoff_progress import Progress, Row
-from babytui.cli.bakeoff_live import window
+from babytui.cli.bakeoff_live import heading, window
 from babytui.cli.parser import parse
 from engine import processor, registry
 from engine.config import PRESETS, Config
@@ -29,6 +32,7 @@ from engine.errors import ConfigError, NotFound, RunError, UsageError
 from engine.estimate import state_bytes
 from engine.model import Model
 from store import journal
+from store.atomic import StoreError
 from store.lock import Lock
 from store.workspace import Workspace
 
@@ -247,7 +251,8 @@ def test_a_bake_off_from_start_to_exports(command, tmp_path, text_file):
         kept = sum(state.bytes for pair in Model.create(config, 9).state(1) for state in pair)
         assert row["state_bytes"] == state_bytes(config) == kept
         assert row["cache_bytes_per_token"] == kept / 8
-        assert not list((runs.Run(found.workspace, row["guid"]).dir / "checkpoints").iterdir())
+        left = {path.name for path in (runs.Run(found.workspace, row["guid"]).dir / "checkpoints").iterdir()}
+        assert "step_000000020.safetensors" in left <= {"step_000000020.safetensors", "best.safetensors"}
     assert list(csv.reader(io.StringIO((tmp_path / "t.csv").read_text())))[1][:3] == \
         [good[0]["attention"], "mlp", "pre"]
     shown = command("bakeoff", "show", "first", "--sort", "architecture", "--workspace", root)
@@ -328,6 +333,88 @@ def test_a_time_budget(started):
     assert found.wait(60) == "finished"
     row = results(found)[0]
     assert row["seconds"] >= 0.2 and 0 < row["steps"] < bakeoff.MOST_STEPS and row["validation_loss"]
+
+
+def test_a_full_disk_is_told_and_waited_for(small_disk, text_file):
+    pairs = architectures(pairs=["mha/mlp", "aft/mlp"])
+    draft = bakeoff_draft.draft(Workspace(small_disk / "w"), Config.read(TINY), pairs, [text_file],
+                                budget=Budget("steps", 2000))
+    found = draft.start()
+    try:
+        live_run(found)
+        hog = fill(small_disk)
+        progress = Progress(found)
+
+        def waits() -> str:
+            progress.look()
+            return progress.waits
+
+        until(lambda: waits() or Lock.held(runs.Run(found.workspace, found.run_guids()[0]).dir / "lock"), "it meets it")
+        until(lambda: "disk" in (waits() or str(runs.Run(found.workspace, found.run_guids()[0]).last_events(5))),
+              "somebody to say so")
+        time.sleep(3)
+        assert found.status() == "running" and len(results(found)) < 2
+        hog.unlink()
+        assert found.wait(60) == "finished"
+        assert [row.get("error") for row in results(found)] == [None, None] and waits() == ""
+        assert not (found.dir / "reserve").exists()
+    finally:
+        if found.alive:
+            kill(found.dir)
+
+
+def test_a_conductor_waits_for_room_and_says_so(started, monkeypatch):
+    """Where not its runs but the bake-off itself is refused."""
+    found = started(["mha/mlp", "aft/mlp"], Budget("steps", 30))
+    found.stop()
+    found.wait(60)
+    refused = [True]
+    real = runs.need_room
+
+    def need(*arguments):
+        if refused:
+            raise StoreError("The disk is full.", found.dir, errno.ENOSPC)
+        real(*arguments)
+
+    monkeypatch.setattr(runs, "need_room", need)
+    monkeypatch.setattr("babytui.conductor.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("babytui.process.heed", lambda stop: None)
+    lock = Lock(found.dir / "lock")
+    assert lock.acquire()
+    (found.dir / "log.jsonl").write_bytes(b"")
+    one = conductor.Conductor(found, lock=lock)
+    thread = threading.Thread(target=one.run_to_end)
+    thread.start()
+    progress = Progress(found)
+    try:
+        until(lambda: progress.look() and progress.waits, "it to say so")
+        assert "The disk is full. The bake-off waits" in progress.waits and found.status() == "running"
+        assert "waits: The disk is full." in heading(progress)
+        refused.clear()
+        until(lambda: progress.look() and not progress.waits, "it to go on")
+        until(lambda: len(results(found)) == 2, "both rows")
+    finally:
+        refused.clear()
+        one.asked = thread.is_alive() and len(results(found)) < 2
+        thread.join(60)
+        lock.release()
+    assert found.status() == "finished" and not any(row.get("error") for row in results(found))
+
+
+def test_what_a_stranger_put_in_place_of_checkpoints_is_left_alone(started, tmp_path):
+    found = started(["mha/mlp", "aft/mlp"], Budget("steps", 30))
+    assert found.wait(60) == "finished"
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "llama.safetensors").write_text("mine")
+    last = runs.Run(found.workspace, str(results(found)[-1]["guid"]))
+    shutil.rmtree(last.dir / "checkpoints")
+    (last.dir / "checkpoints").symlink_to(precious)
+    for path, keep in ((found.results, 1), (found.log, -1)):  # as if it had been killed before the last was measured
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
+    found.resume()
+    assert found.wait(60) == "finished" and len(results(found)) == 2
+    assert (precious / "llama.safetensors").read_text() == "mine"
 
 
 def test_a_failing_run_is_a_row_and_may_be_tried_again(started):

@@ -12,10 +12,11 @@ from waiting import until
 
 from babytui import checkpoint_models, checkpoints, library, process, receipts, runs
 from babytui.worker import Worker
+from engine import events
 from engine.config import Config
 from engine.errors import FormatError, NotFound, UsageError
 from engine.trainer import Trainer
-from store import atomic, checkpoint
+from store import atomic, checkpoint, states
 from store.workspace import Workspace
 
 TINY = {"n_layers": 1, "n_emb": 8, "head_size": 8, "n_heads": 2, "n_ctx": 8, "batch_size": 4}
@@ -78,7 +79,9 @@ def test_steps_are_spaced_as_asked_on_a_slow_disk(tmp_path, text_file, monkeypat
         "prompt": "The", "time_budget": None,
         "config": Config.read({**TINY, "s_checkpoint_steps": 10, "n_checkpoints": 9, "n_steps": 60}).to_dict()})
     assert Worker(run, 0, False).run_to_end() == 0
-    assert [one.step for one in checkpoint_models.kept(run)] == [0, 10, 20, 30, 40, 50, 60]
+    kept = checkpoint_models.kept(run)
+    assert [one.step for one in kept if one.path.name.startswith("step_")] == [0, 10, 20, 30, 40, 50, 60]
+    assert any(one.best for one in kept), "of an evaluation, as soon as there was one"
 
 
 def test_which_checkpoint(spaced):
@@ -188,3 +191,29 @@ def test_the_command_line_chooses_a_checkpoint(command, spaced):
     assert command("inference", "spaced", "--step", "soon", *where).code == 2
     missing = command("inference", "spaced", "--step", "3", *where)
     assert missing.code == 1 and "no checkpoint of step 3" in missing.err
+
+
+def test_the_best_is_of_the_very_weights_that_were_evaluated(trained, tmp_path, text_file):
+    """Not the last that was known of others."""
+    run = runs.start(Workspace(tmp_path / "w"), Config.read({**TINY, "s_checkpoint_steps": 7, "n_checkpoints": 99,
+                                                             "n_steps": 400}), [text_file])
+    assert run.wait(60) == "finished"
+    path = run.dir / "checkpoints" / checkpoints.BEST
+    meta = checkpoint.read(path)[1]
+    told = {event.step: event.validation_loss for event in run.events()[0] if isinstance(event, events.Evaluation)
+            and not event.full}
+    assert meta["validation_loss"] == told[meta["step"]] and meta["looked"] == meta["step"]
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(trained, tmp_path):
+    run = trained[1]
+    path = checkpoints.listed(run.dir / "checkpoints")[0]
+    arrays, meta = checkpoint.read(path)
+    states.check(arrays, meta, path.name)
+    for bad in (float("nan"), float("inf")):
+        for name in ("weights/", "m/"):
+            key = next(key for key in arrays if key.startswith(name))
+            broken = {**arrays, key: arrays[key].copy()}
+            broken[key].flat[-1] = bad
+            with pytest.raises(FormatError, match="not finite"):
+                states.check(broken, meta, path.name)

@@ -16,7 +16,8 @@ LOSSES = {2: 3.0, 4: 2.0, 6: 2.5, 8: None, 10: 1.5, 12: 4.0}
 
 
 def state(step: int) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    return {"w": np.full(20, step, np.float32)}, {"step": step, "validation_loss": LOSSES[step]}
+    return {"w": np.full(20, step, np.float32)}, {
+        "step": step, "looked": step, "due": [], "validation_loss": LOSSES[step]}
 
 
 def test_there_is_always_a_checkpoint_with_its_journal(tmp_path, monkeypatch):

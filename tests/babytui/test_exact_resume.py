@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from outcome import outcome
-from waiting import until
+from waiting import fill, until
 
-from babytui import checkpoints, finetuning, runs
+from babytui import checkpoints, finetuning, runs, worker
 from engine import events
 from engine.config import Config
 from store import checkpoint
@@ -193,6 +193,34 @@ def test_a_learning_rate_that_was_set_is_not_lost(tmp_path, text):
     run.wait(60)
 
 
+def test_a_learning_rate_that_was_set_before_the_checkpoint_is_not_set_again(tmp_path, text):
+    """The checkpoint holds it, as far as the schedule has gone since."""
+    run = begin(tmp_path / "a", text, s_checkpoint_steps=0, n_steps=4000, c_schedule="cosine")
+    until(lambda: of_kind(run, events.Step), "a step")
+    run.command("learning_rate", 0.0005)
+    until(lambda: any(event.command == "learning_rate" for event in of_kind(run, events.Control)), "the command")
+    at = of_kind(run, events.Control)[0].step
+    until(lambda: of_kind(run, events.Step)[-1].step >= at + 200, "steps after it")
+    run.command("checkpoint")
+    until(lambda: any(saved.reason == "command" for saved in of_kind(run, events.Checkpoint)), "the checkpoint")
+    saved = of_kind(run, events.Checkpoint)[-1].step
+    until(lambda: of_kind(run, events.Step)[-1].step >= saved + 20, "steps after it")
+    kill(run)
+    first = {event.step: event for event in of_kind(run, events.Step) if event.step > saved}
+    run.resume()
+    until(lambda: len(of_kind(run, events.Start)) == 2, "the second start")
+    assert of_kind(run, events.Start)[1].step == saved
+    run.command("stop")
+    run.wait(60)
+    told = run.events()[0]
+    second = max(i for i, event in enumerate(told) if isinstance(event, events.Start))
+    again = {event.step: event for event in told[second:] if isinstance(event, events.Step)}
+    both = first.keys() & again.keys()
+    assert both and all((first[step].learning_rate, first[step].loss) == (again[step].learning_rate, again[step].loss)
+                        for step in both)
+    assert first[saved + 1].learning_rate != pytest.approx(0.0005, rel=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("values", [pytest.param({}, id="all"), pytest.param({"lora": 2}, id="lora")])
 def test_fine_tuning_is_taken_up_too(tmp_path, text, values):
@@ -274,37 +302,21 @@ def test_a_checkpoint_that_cannot_be_written_makes_the_run_wait(tmp_path, text):
     assert outcome(run.workspace, run.guid) == expected
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of its own with 3 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], capture_output=True)
-    if made.returncode:
-        pytest.skip("a disk can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("stop", [False, pytest.param(True, marks=slow)])
 def test_a_full_disk_is_told_on_the_disk_and_waited_for(small_disk, tmp_path, text, stop):
     run = begin(small_disk / "w", text, n_steps=100_000, n_checkpoints=1)
     until(lambda: of_kind(run, events.Checkpoint), "a checkpoint")
-    hog = small_disk / "hog"
-    with open(hog, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError:
-            pass
+    hog = fill(small_disk)
     until(lambda: any(alarm.name == "disk" for alarm in of_kind(run, events.Alarm)), "the alarm, in the reserve")
     assert run.status() == "paused" and "the disk is full" in of_kind(run, events.Alarm)[-1].message
-    at = of_kind(run, events.Step)[-1].step
     if stop:
         run.command("stop")
         until(lambda: sum(alarm.name == "disk" for alarm in of_kind(run, events.Alarm)) == 2 or not run.alive,
               "the second alarm: the model cannot be written")
         assert run.alive
+    time.sleep(3 * worker.RETRY_SECONDS)  # what was written into the reserve's room is no sign of more
+    assert [one.command for one in of_kind(run, events.Control) if one.command != "stop"][-1] == "pause" and run.alive
+    at = of_kind(run, events.Step)[-1].step
     hog.unlink()
     if not stop:
         until(lambda: of_kind(run, events.Step)[-1].step > at, "steps after it")
@@ -312,6 +324,48 @@ def test_a_full_disk_is_told_on_the_disk_and_waited_for(small_disk, tmp_path, te
         run.command("stop")
     assert run.wait(60) == "stopped" and run.workspace.entry(run.guid).has_model
     assert [event.step for event in of_kind(run, events.Step)] == list(range(1, of_kind(run, events.End)[0].step + 1))
+
+
+def test_whoever_lost_the_lock_of_a_run_ends_and_writes_nothing_more(tmp_path, text):
+    """Its file was removed, as by somebody who brings a backup back, and another process took the run up."""
+    run = begin(tmp_path / "a", text, n_steps=100_000)
+    until(lambda: of_kind(run, events.Step), "a step")
+    first = Lock.owner(run.dir / "lock")
+    (run.dir / "lock").unlink()
+    until(lambda: run.alive and run.status() == "running", "it to take the lock again")
+    assert Lock.owner(run.dir / "lock") == first
+    other = Lock(run.dir / "lock")
+    (run.dir / "lock").unlink()
+    if not other.acquire():
+        pytest.skip("the run was quicker")
+    until(lambda: not Path(f"/proc/{first}").exists() or process_ended(first), "the first to end")
+    size = run.journal.stat().st_size
+    assert not any(isinstance(event, events.End) for event in run.last_events(5))
+    other.release()
+    assert run.status() == "died" and run.journal.stat().st_size == size
+    assert "another process has it" in (run.dir / "worker.log").read_text()
+    run.resume()
+    run.command("stop")
+    assert run.wait(60) == "stopped"
+
+
+def process_ended(pid: int) -> bool:
+    """Also one that nobody has asked for its exit status yet."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_commands_that_cannot_be_read_are_told_and_cost_nothing(tmp_path, text):
+    run = begin(tmp_path / "a", text, n_steps=100_000)
+    until(lambda: of_kind(run, events.Step), "a step")
+    (run.dir / "control.jsonl").unlink(missing_ok=True)
+    (run.dir / "control.jsonl").mkdir()
+    until(lambda: any(alarm.name == "control" for alarm in of_kind(run, events.Alarm)), "the alarm")
+    at = of_kind(run, events.Step)[-1].step
+    until(lambda: of_kind(run, events.Step)[-1].step > at + 100, "it goes on")
+    assert len([alarm for alarm in of_kind(run, events.Alarm) if alarm.name == "control"]) == 1
+    (run.dir / "control.jsonl").rmdir()
+    run.command("stop")
+    assert run.wait(60) == "stopped"
 
 
 @slow

@@ -94,3 +94,32 @@ def test_a_lock_is_no_link(tmp_path):
     assert real.acquire()
     (tmp_path / "lock").symlink_to(tmp_path / "real")
     assert Lock.held(tmp_path / "real") and not Lock.held(tmp_path / "lock")
+
+
+def test_a_lock_that_was_removed_or_written_over_is_taken_again(tmp_path):
+    path = tmp_path / "lock"
+    lock, other = Lock(path), Lock(path)
+    assert not lock.keep(), "it is not held"
+    assert lock.acquire() and lock.keep()
+    path.write_text("nobody\n")
+    assert Lock.owner(path) is None
+    assert lock.keep() and Lock.owner(path) == os.getpid()
+    path.unlink()
+    assert not Lock.held(path)
+    assert lock.keep() and Lock.held(path) and Lock.owner(path) == os.getpid()
+    assert not other.acquire()
+    lock.release()
+    assert not Lock.held(path)
+
+
+def test_a_lock_that_another_took_in_its_place_is_lost(tmp_path):
+    path = tmp_path / "lock"
+    lock, other = Lock(path), Lock(path)
+    assert lock.acquire()
+    path.unlink()
+    assert other.acquire()
+    assert not lock.keep() and other.keep()
+    (tmp_path / "away").mkdir()
+    path.rename(tmp_path / "away" / "lock")
+    path.symlink_to(tmp_path / "away" / "lock")
+    assert other.keep(), "where the disk does not say it is not given up"

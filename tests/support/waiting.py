@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -14,3 +16,11 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         assert time.monotonic() < end, f"waited {seconds} s for: {what}"
         time.sleep(0.005)
     return value
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes all the room of the disk that this folder is on."""
+    with open(folder / "hog", "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    return folder / "hog"

@@ -181,7 +181,7 @@ class BakeOffScreen(Screen[None]):
 
     def _show_lines(self) -> None:
         progress, rows, status, left = self.progress, self.rows, self.status, self._left
-        message = progress.bakeoff.message if progress and status == "failed" else ""
+        message = "" if progress is None else progress.bakeoff.message if status == "failed" else progress.waits
         self.query_one("#bakeoff-head", Lines).show(lambda width: head_lines(progress, rows, status, left, width))
         self.query_one("#bakeoff-now", Lines).show(lambda width: now_lines(rows, status, message, width))
         self._show_words()

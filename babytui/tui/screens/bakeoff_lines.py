@@ -60,7 +60,9 @@ def word_lines(row: Row | None, sorted_by: str) -> list[Line]:
 
 
 def now_lines(rows: Sequence[Row], status: str, message: str, width: int) -> list[Line]:
-    """What is being done, with a bar; or how it ended. message: why it failed."""
+    """What is being done, with a bar; or how it ended. message: why it failed, or what it waits for."""
+    if status == "running" and message:
+        return [[(message, "warn")]]
     live = [row for row in rows if row.live]
     ended = {"died": "It died; r goes on with what is missing.",
              "stopped": "It was stopped; r goes on with what is missing.", "failed": message}.get(status, "")
