@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Sequence
 
 from babytui.blas import one_thread
-from babytui.streams import guarded
+from babytui.streams import guarded, in_place
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command (default: this process's arguments) and return its exit code."""
+    if argv is None:
+        in_place()
     one_thread()
     # numbers that go wrong in a model are told in words
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"engine\.")

@@ -25,6 +25,7 @@ from babytui import blas, process
 from engine import processor, registry
 from engine.config import PRESETS, Config
 from engine.errors import RunError, UsageError, shown
+from store.names import expanded
 
 SIZES: dict[str, dict[str, Any]] = {
     "small": {"n_ctx": 64, "n_emb": 128, "head_size": 128, "n_heads": 4, "n_layers": 4, "batch_size": 12},
@@ -144,7 +145,7 @@ class Peer:
     def find(cls, python: str, script: str | None = None) -> Peer:
         """The peer, once it has told its modes. UsageError or PeerError in one sentence when it cannot run."""
         found = os.path.abspath(os.path.expanduser(python)) if os.sep in python else shutil.which(python)
-        path = Path(script).expanduser().absolute() if script else SCRIPT
+        path = expanded(script).absolute() if script else SCRIPT
         if not found or not os.access(found, os.X_OK):
             raise UsageError(f"--peer takes a Python interpreter, and {shown(python)} is not one that can be started.")
         if not path.is_file():

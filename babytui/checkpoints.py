@@ -72,7 +72,7 @@ class Checkpoints:
             raise FormatError(f"{atomic.shown_path(folder)} is a link; a run keeps its checkpoints in its own folder.")
         self.folder, self.journal, self.keep = folder, journal, keep
         self.best: float | None = None  # the lowest validation loss of any that was written
-        self.seconds = 0.0  # that the last one took to be written
+        self.for_the_best = 0.0  # seconds that went into writing what was only the best
         self._thread: threading.Thread | None = None
         self._done: list[Saved] = []
         self._failed: tuple[State, str, bool] | None = None
@@ -124,7 +124,8 @@ class Checkpoints:
             begun = time.monotonic()
             if reason != AS_BEST or better:
                 checkpoint.write(path, *state)
-            self.seconds = time.monotonic() - begun
+            if reason == AS_BEST:
+                self.for_the_best += time.monotonic() - begun
             if better:
                 if reason != AS_BEST:
                     self._mark(path, state)

@@ -489,7 +489,7 @@ def _paths(start: int, typed: str) -> list[Completion]:
     """Files and folders that go on from what is typed; hidden ones only after a dot."""
     folder, _, name = typed.rpartition("/")
     written = typed[: len(typed) - len(name)]
-    place_ = Path(folder + "/").expanduser() if written else Path()
+    place_ = Path(os.path.expanduser(folder + "/")) if written else Path()
     found = []
     with suppress(OSError, ValueError, RuntimeError), os.scandir(place_) as entries:
         for entry in entries:

@@ -36,12 +36,11 @@ from engine.events import Control, End, Event, Start, Step
 from engine.events import parse as parse_event
 from store import atomic, journal, trash
 from store.lock import Lock
-from store.names import FINETUNED, check_name
+from store.names import FINETUNED, SHIPPED, check_name
 from store.reading import memory
-from store.workspace import Workspace, new_guid
+from store.workspace import Workspace, check_free, new_guid
 
 COMMANDS = ("pause", "resume", "stop", "checkpoint", "learning_rate")
-SHIPPED = "baby"  # the name of the model that comes with the package
 LIVE = ("starting", "running", "paused")
 OVER = ("finished", "stopped", "failed", "died")
 _LONG_TAIL = 5000  # events
@@ -310,15 +309,13 @@ def _parse(lines: list[dict[str, Any]]) -> list[Event]:
 
 def choose_name(workspace: Workspace, wish: str | None, otherwise: str) -> str:
     """A checked name that is free: the one wished for, else `otherwise` with the first free number. UsageError."""
-    taken = {entry.name for entry in workspace.entries()}
+    entries = workspace.entries()
     if wish is not None and (wish := check_name(wish)):
-        if wish.lower() == SHIPPED:
-            raise UsageError(f"The name '{wish}' is that of the model that ships; choose another.")
-        if wish in taken:
-            raise UsageError(f"There is a model called '{wish}' already; choose another name.")
+        check_free(wish, entries)
         return wish
+    taken = {entry.name.casefold() for entry in entries}
     base = "".join(c if c.isprintable() and c not in "/\\" else "-" for c in otherwise)[:48].lstrip(".-") or "text"
     number = 1
-    while (name := base if number == 1 else f"{base}-{number}") in taken or name.lower() in ("last", SHIPPED):
+    while (name := base if number == 1 else f"{base}-{number}").casefold() in taken | {"last", SHIPPED}:
         number += 1
     return name

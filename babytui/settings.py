@@ -159,7 +159,7 @@ class Settings:
 def path() -> Path:
     """The settings file: $BABYTUI_SETTINGS, else settings.toml in the user's folder of configurations."""
     if named := os.environ.get(FILE_VARIABLE):
-        return Path(named).expanduser().absolute()
+        return Path(os.path.expanduser(named)).absolute()
     if os.name == "posix" and sys.platform != "darwin":  # as platformdirs says, without the time that its import takes
         base = os.environ.get("XDG_CONFIG_HOME", "").strip()
         return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "babytui" / "settings.toml"

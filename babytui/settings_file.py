@@ -106,9 +106,13 @@ def _write(file: Path, document: TOMLDocument) -> None:
     real = Path(os.path.realpath(file))  # it may be a link into a folder of such files
     if not real.parent.is_dir():
         atomic.make_folder(real.parent, 0o700)
-    if not real.exists():  # private from its first moment on
-        os.close(os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    atomic.write_bytes(real, tomlkit.dumps(document).encode("utf-8"))
+    data = tomlkit.dumps(document).encode("utf-8")
+    if real.exists():
+        atomic.write_bytes(real, data)
+    else:
+        with atomic.replacing(real, overwrite=False) as written:
+            os.fchmod(written.fileno(), 0o600)  # private from its first moment on
+            written.write(data)
 
 
 def _put(document: TOMLDocument, name: str, value: Any) -> TOMLDocument:

@@ -6,6 +6,7 @@ traceback, a library. Sequences that are meant to reach the terminal are `Code`s
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,23 @@ class Guard:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def in_place() -> None:
+    """Puts something in the place of standard input, output and error where they were closed: else the next file that
+    is opened is taken for one of them. Nothing can be read there, and writing results fails as into a closed one."""
+    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, flags)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", errors="backslashreplace",
+                                         closefd=False))
 
 
 @contextmanager

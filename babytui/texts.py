@@ -14,6 +14,7 @@ from engine.errors import NotFound, TextError, UsageError
 from inputs import catalogue, reading
 from inputs.reading import Text
 from store import atomic
+from store.names import expanded
 from store.workspace import Workspace
 
 CHECKED_CHARACTERS = 4_000_000  # a longer text is not too short for anything
@@ -59,7 +60,9 @@ def find(workspace: Workspace, names: Sequence[str | os.PathLike[str]] = ()) -> 
 
 
 def _one(workspace: Workspace, name: str | os.PathLike[str]) -> list[Path]:
-    path = Path(name).expanduser()
+    if not str(name):
+        raise UsageError("An empty name is no text; give a file, a folder or the name of a text.")
+    path = expanded(name)
     if path.exists():
         return [path.absolute()]
     plain = str(name)
@@ -115,7 +118,7 @@ def add(workspace: Workspace, source: str, name: str | None = None,
         last = unquote(urlsplit(source).path).rstrip("/").rsplit("/", 1)[-1]
         text = reading.read_bytes(last or "text", download(source, progress))
     else:
-        text = reading.read_text(source if source == "-" else Path(source).expanduser())
+        text = reading.read_text(source if source == "-" else expanded(source))
     return _keep(workspace, text, name)
 
 

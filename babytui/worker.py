@@ -37,7 +37,7 @@ IDLE_SECONDS = 0.05  # how often a paused run looks for a command
 RETRY_SECONDS = 2.0  # how often a run that the disk refuses tries again
 KEPT_CHARACTERS = 1 << 26  # of a text that a run keeps a copy of
 LONG_JOURNAL = 1 << 24  # bytes, from which the journal of a run that has ended is thinned
-COST = 0.02  # of the time may go into writing what was the best so far
+COST, FREE_SECONDS = 0.02, 0.5  # of the time, and beyond, may go into writing what was the best so far
 RESERVE = 1 << 16  # bytes kept on the disk, so that a run can say that it is full
 
 
@@ -86,7 +86,7 @@ class Worker:
         self.model: Any = None
         self.tokenizer: Any = None
         self.digest = ""
-        self.last_flush = self.last_saved = self.last_write = time.monotonic()
+        self.begun = self.last_flush = self.last_saved = time.monotonic()
         self.saved_step = -1
         self.rollbacks = 0
         process.heed(self.stop)
@@ -301,12 +301,12 @@ class Worker:
                     or (seconds and not self.checkpoints.busy and time.monotonic() - self.last_saved >= seconds))
 
     def _keep_the_best(self, event: events.Evaluation) -> None:
-        """A checkpoint at the very evaluation that is the best so far, unless one was made so shortly before that it
-        would be felt."""
+        """A checkpoint at the very evaluation that is the best so far, unless so many were made that it would be felt.
+        """
         best, loss, saved = self.checkpoints.best, event.validation_loss, self.checkpoints
         if event.full or not event.step or loss is None or (best is not None and loss >= best):
             return
-        if best is None or (not saved.busy and time.monotonic() - self.last_write >= saved.seconds / COST):
+        if not saved.busy and saved.for_the_best <= COST * (time.monotonic() - self.begun) + FREE_SECONDS:
             self._checkpoint(AS_BEST)
 
     def _poll(self) -> None:
@@ -376,9 +376,8 @@ class Worker:
         arrays, meta = with_extra(self.trainer.state(), self.model.extra)
         meta |= {"vocab": self.tokenizer.vocab, "text_sha256": self.digest}
         self.checkpoints.save((arrays, meta), reason, newest=newest)
-        self.last_write = time.monotonic()
         if reason != AS_BEST:  # which comes when it likes, and is no part of the series
-            self.last_saved, self.saved_step = self.last_write, self.step
+            self.last_saved, self.saved_step = time.monotonic(), self.step
 
     def _tell_checkpoints(self) -> None:
         """Write to the journal which checkpoints there are now."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from babytui import settings
+from store.names import expanded
 from store.workspace import Workspace
 
 HELP = ("the folder of models and runs; 'same' = the current folder. Without it: $BABYTUI_WORKSPACE, else the current "
@@ -22,12 +23,12 @@ def folder(given: str | os.PathLike[str] | None = None) -> Path:
     """The absolute folder that `choose` opens."""
     named = given or os.environ.get("BABYTUI_WORKSPACE")
     if named:
-        return Path.cwd() if named == "same" else Path(named).expanduser().absolute()
+        return Path.cwd() if named == "same" else expanded(named).absolute()
     here = Path.cwd()
     if (here / "settings").is_dir() or (here / "models").is_dir():
         return here
     chosen = settings.get("workspace")
-    return Path(chosen).expanduser().absolute() if chosen else Path.home() / "babytui"
+    return expanded(chosen).absolute() if chosen else Path.home() / "babytui"
 
 
 def existing(place: Path) -> Path:

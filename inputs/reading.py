@@ -84,7 +84,8 @@ def read_text(path: str | Path, limit: int = LIMIT) -> Text:
     if stat.S_ISDIR(status.st_mode):
         return _read_folder(path, limit)
     if not stat.S_ISREG(status.st_mode):
-        raise TextError(f"{_shown(path)} is a device, pipe or socket; give a regular file, or - for standard input.")
+        raise TextError(f"{_shown(path)} is a device, pipe or socket; give a regular file, or let "
+                        "`babytui inputs add -` keep what comes through a pipe.")
     if status.st_size > limit:
         raise _too_large(_shown(path), limit)
     return _text(path.name, status.st_size, lambda: _pieces(path, _stamp(status)), limit)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from engine.config import shown
-from engine.errors import FormatError, RunError
+from engine.errors import FormatError, RunError, UsageError
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and try again",
@@ -203,6 +203,17 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
             with suppress(OSError):
                 os.rmdir(path)
         raise explain(error, folder, "created") from error
+
+
+def destination(path: Path) -> Path:
+    """Where a file is written that a person has named: behind links, and never in place of a device, pipe or folder.
+    UsageError."""
+    real = Path(os.path.realpath(path)) if path.is_symlink() else path
+    there = mode(real)
+    if there and not stat.S_ISREG(there):
+        kind = "a folder" if stat.S_ISDIR(there) else "a device, pipe or socket"
+        raise UsageError(f"{shown_path(path)} is {kind}; name a file.")
+    return real
 
 
 def write_bytes(path: str | Path, data: bytes | memoryview, *, overwrite: bool = True) -> None:

@@ -27,6 +27,7 @@ from store.names import (
     PATTERNS,
     check_name,
     check_note,
+    expanded,
     file_name,
     inside,
     new_guid,
@@ -126,9 +127,11 @@ def bring(ws: Workspace, path: str | Path) -> list[Imported]:
     NotFound, UsageError for what is neither; FormatError for what is not what it should be, in one sentence that names
     the file; StoreError when the disk is too small or refuses.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
-        return _bring(ws, path)
+        found = _bring(ws, path)
+        trash.prepare(ws.root)
+        return found
     except OSError as error:
         raise explain(error, error.filename or path, "imported") from error
 

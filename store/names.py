@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 import uuid
@@ -11,6 +12,7 @@ from engine.config import shown
 from engine.errors import NotFound, UsageError
 
 FINETUNED = "_finetuned"
+SHIPPED = "baby"  # the name of the model that comes with the package
 MAX_NAME = 60
 MAX_NOTE = 2000
 
@@ -65,6 +67,14 @@ def file_name(kind: str, guid: str, finetuned: bool = False, stamp: str | None =
         raise NotFound(f"{shown(stamp)} is not the time stamp of a completion (yyyymmddhhmmss).")
     tail = (FINETUNED if finetuned or suffix else "") + (f"_{stamp}" if stamp else "")
     return f"{kind}_{bare}{tail}." + ("safetensors" if kind == "adapter" else "json")
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with ~ and ~USER written out. UsageError when there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{shown(str(path))} names a user that is not known here; write the folder out.") from None
 
 
 def check_name(name: str) -> str:

@@ -19,6 +19,7 @@ from store.names import (
     FINETUNED,
     FOLDERS,
     PATTERNS,
+    SHIPPED,
     check_name,
     check_note,
     file_name,
@@ -34,6 +35,18 @@ __all__ = ["Deleted", "Entry", "Workspace", "new_guid", "valid_guid"]
 
 
 PRESETS = "presets"  # the folder of saved configurations, in settings
+
+
+def check_free(name: str, entries: Collection[Entry], but: str = "") -> None:
+    """UsageError when a name is that of another than `but`, or another's GUID begins so: it would stand for both.
+    So would that of the model that ships."""
+    if name.casefold() == SHIPPED:
+        raise UsageError(f"The name {shown(name)} is that of the model that ships; choose another.")
+    for other in entries:
+        if other.guid != but and other.name.casefold() == name.casefold():
+            raise UsageError(f"{shown(name)} is already the name of {other.guid}; choose another.")
+        if other.guid != but and len(name) >= 4 and other.guid.startswith(name.lower()):
+            raise UsageError(f"{shown(name)} is how the GUID {other.guid} begins; choose another.")
 
 
 class Workspace:
@@ -172,9 +185,8 @@ class Workspace:
         """Gives a model or run a name; empty takes it away. UsageError when it is not allowed or taken."""
         name = check_name(name)
         guid, everything = self._known(guid)
-        for other in everything:
-            if name and other.name.casefold() == name.casefold() and other.guid != guid:
-                raise UsageError(f"{shown(name)} is already the name of {other.guid}; choose another.")
+        if name:
+            check_free(name, everything, guid)
         self._keep(guid, "name", name)
 
     def annotate(self, guid: str, note: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from babytui import bakeoff, workspace_choice
@@ -20,7 +19,7 @@ from babytui.process import past
 from babytui.visible import cut
 from engine.errors import BabyError, RunError, UsageError
 from store import atomic
-from store.names import short
+from store.names import expanded, short
 
 REDRAW_SECONDS = 0.25
 QUESTION = "The bake-off goes on: [s]top it, leave it in the [b]ackground, [c]arry on watching? "
@@ -205,7 +204,7 @@ def _deliver(progress: Progress, arguments: Any, by: str) -> None:
     rows = ordered(progress.rows.values(), by)
     values = [row.values for row in rows]
     if arguments.csv and arguments.csv != "-":
-        path = Path(arguments.csv).expanduser()
+        path = atomic.destination(expanded(arguments.csv))
         atomic.write_bytes(path, table.as_csv(values).encode())
         out.say(f"The table is in {path}.")
     if arguments.csv == "-":

@@ -31,6 +31,8 @@ def run(arguments: Any) -> int:
         whole, _ = plot.axis_of(curves, by, arguments.log_x)
         window = Window(whole.low if low is None else low, whole.high if high is None else high)
         if window.high <= window.low:
+            if high is None:
+                raise UsageError(f"--from must be before the end of the curve, {whole.high:g}.")
             raise UsageError(f"--to must be more than --from; the curve goes to {whole.high:g}.")
         curves = [loading.load(workspace, curve.guid or reference, _steps(curve, by, window))
                   for curve, reference in zip(curves, arguments.guid, strict=True)]

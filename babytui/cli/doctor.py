@@ -26,7 +26,7 @@ _MARKS = {OK: "✓", NOTE: "·", BAD: "✗"}
 def run(arguments: Any) -> int:
     """Check this machine and the workspace: 0 when babytui can work here and what was to be repaired is, else 1."""
     out: Output = arguments.out
-    root = workspace_choice.folder(arguments.workspace)
+    root = workspace_choice.choose(arguments.workspace).root
     checks: list[Callable[[], list[Finding]]] = [_versions, _numpy, _machine, _gpu, _terminal, lambda: _workspace(root),
                                                  _shipped]
     found = [finding for check in checks for finding in check()]

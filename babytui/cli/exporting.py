@@ -10,8 +10,8 @@ from typing import Any
 from babytui import workspace_choice
 from babytui.cli.output import Output, size
 from engine.errors import UsageError
-from store.atomic import StoreError
-from store.names import short
+from store.atomic import StoreError, destination
+from store.names import expanded, short
 
 
 def export(arguments: Any) -> int:
@@ -45,8 +45,8 @@ def place(to: str | None, name: str, guid: str) -> Path:
     """Where an archive goes: `to`, or a name of its own in the folder `to`, or in the current folder."""
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
     own = f"{plain}-{short(guid)}.zip" if plain and plain != short(guid) else f"{short(guid)}.zip"
-    path = Path(to).expanduser() if to else Path(own)
-    return path / own if to and (to.endswith("/") or path.is_dir()) else path
+    path = expanded(to) if to else Path(own)
+    return destination(path / own if to and (to.endswith("/") or path.is_dir()) else path)
 
 
 def bring(arguments: Any) -> int:

@@ -36,11 +36,15 @@ def attempt(do: Callable[[], int]) -> int:
         _say("Interrupted.")
         return 130
     except BrokenPipeError:  # the reader had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return 0
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _say(f"{error.strerror or error}{where}.")
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was that; the interpreter need not say it again at its end
+            _print_no_more()
         return 1
     except Exception as error:
         import traceback
@@ -49,6 +53,10 @@ def attempt(do: Callable[[], int]) -> int:
         sys.stderr.write(traceback.format_exc())
         _say(f"Something that should not happen did ({type(error).__name__}: {error}); the lines above say where.")
         return 1
+
+
+def _print_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(sentence: str) -> None:

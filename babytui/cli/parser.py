@@ -7,6 +7,7 @@ import difflib
 import math
 import re
 import shlex
+import sys
 from typing import Any, NoReturn
 
 from babytui import actions, settings
@@ -30,6 +31,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(_sentence(message, self.prog, self.more))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)  # argparse's own passes over an error of the stream
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
@@ -81,9 +85,9 @@ def _number(argument: actions.Argument) -> Any:
     def read(text: str) -> int | float:
         try:
             value = int(text) if whole else float(text)
-        except ValueError:
+        except ValueError:  # int() also refuses more than 4300 digits
             value = math.nan
-        bad = not math.isfinite(value)
+        bad = isinstance(value, float) and not math.isfinite(value)
         if bad or value < _or(argument.low, -math.inf) or value > _or(argument.high, math.inf):
             low, high = argument.low, argument.high
             noun = "a whole number" if whole else "a number"

@@ -40,6 +40,8 @@ def _change(name: str, value: str, out: Output) -> None:
     from babytui import settings_file
 
     written = settings_file.change(name, value)
+    if out.json:
+        out.data(_data(settings.current(), name))
     out.say(f"{name} = {_text(written)} in {settings.path()}")
     _warn_of_another(name, out)
 
@@ -48,6 +50,8 @@ def _reset(name: str | None, out: Output) -> None:
     from babytui import settings_file
 
     settings_file.reset(name)
+    if out.json:
+        out.data(_data(settings.current(), name))
     if name is None:
         out.say(f"All settings have their defaults again ({settings.path()}).")
     else:

@@ -10,6 +10,7 @@ from engine.config import PRESETS, Config, preset, shown, unknown
 from engine.errors import ConfigError, UsageError
 from store import configs
 from store.atomic import shown_path
+from store.names import expanded
 from store.reading import read_json
 from store.workspace import Workspace
 
@@ -19,10 +20,12 @@ _FOREIGN = {"runtime", "c_optimizer", "c_device_gpu_cuda"}  # of the earlier pro
 
 def config_of(arguments: Any, workspace: Workspace, out: Output) -> Config:
     """The configuration: a file or a preset, else settings/current.json, else the defaults; then --set and --steps."""
+    if "" in (arguments.config, arguments.preset):
+        raise UsageError("--config and --preset need a name; leave them out to begin with the defaults.")
     if arguments.config and arguments.preset:
         raise UsageError("--config and --preset both say where to start; give one of them.")
     if arguments.config:
-        config = _read(Path(arguments.config).expanduser(), out)
+        config = _read(expanded(arguments.config), out)
     elif arguments.preset:
         own = workspace.presets()
         if arguments.preset not in (*PRESETS, *own):
