@@ -20,6 +20,9 @@ from babytui.tui.safe import plain
 from babytui.tui.widgets.bars import hint_content
 from babytui.tui.widgets.lines import Lines
 
+# Textual's own, to move on and to copy, which every screen has.
+_OF_ALL = {binding.action for binding in Screen.BINDINGS if isinstance(binding, Binding)}
+
 
 def sections(screen: Screen[Any], focused: Widget | None) -> list[Section]:
     """What there is to say about a screen, with what is in focus first."""
@@ -46,7 +49,8 @@ def _bound(screen: Screen[Any]) -> list[Row]:
     """The keys that a screen without a place in the registry has itself, with their words."""
     keys: dict[str, list[str]] = {}
     for key, active in screen.active_bindings.items():
-        if active.node is screen and active.binding.description and not key.startswith("unset"):
+        if (active.node is screen and active.binding.description and not key.startswith("unset")
+                and active.binding.action not in _OF_ALL):
             keys.setdefault(active.binding.description, []).append(shown_key(key))
     return [Row(KEY, text[:1].lower() + text[1:], " ".join(found)) for text, found in keys.items()]
 

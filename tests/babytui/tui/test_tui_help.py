@@ -109,6 +109,7 @@ async def test_a_dialog_has_help_of_its_own(playground: Any, until: Any, home: A
         settings_screen = app.screen
         told = await helped(app, pilot, until)
         assert told.startswith("theme\n") and "$BABYTUI_THEME" in told and "\nSettings\n" in told
+        assert "focus next" not in told and "copy selected" not in told
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is settings_screen)
 
