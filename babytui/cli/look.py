@@ -21,6 +21,7 @@ def run(arguments: Any) -> int:
     if (arguments.prompt is None) == (arguments.text is None):
         raise UsageError("Give either --prompt or --text: what the model shall read while it is looked at.")
     what = arguments.what or ("lens" if arguments.text is None else "loss")
+    _check_use(arguments, what)
     workspace = workspace_choice.choose(arguments.workspace)
     baby = opened(arguments, workspace, out)
     ids = _ids(baby, arguments, workspace)
@@ -39,6 +40,17 @@ def run(arguments: Any) -> int:
     for line in look_text.lines(page, what, width):
         out.print(line)
     return 0
+
+
+_HEADS = ("attention", "contribution", "gates")
+_USED = {"head": _HEADS, "layer": (*_HEADS, "lens", "norms"), "stride": ("loss",)}
+
+
+def _check_use(arguments: Any, what: str) -> None:
+    """UsageError for an option that would change nothing."""
+    for name, views in _USED.items():
+        if getattr(arguments, name) is not None and what not in views:
+            raise UsageError(f"--{name} means nothing to --what {what}; it is for {', '.join(views)}.")
 
 
 def opened(arguments: Any, workspace: Workspace, out: Output) -> Any:

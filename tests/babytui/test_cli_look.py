@@ -275,3 +275,13 @@ def test_a_run_that_is_training_and_its_checkpoints(command, long_run):
     assert held.code == 0 and held.data["step"] > 0 and held.data["tensor"]["name"] == "wte_weight"
     wrong = command("look", long_run.guid, "--prompt", "The", "--step", "soon", *where)
     assert wrong.code == 2 and "--step takes" in wrong.err
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("--prompt", "The", "--head", "1"), "--head means nothing to --what lens"),
+    (("--prompt", "The", "--what", "loss", "--layer", "0"), "--layer means nothing to --what loss"),
+    (("--prompt", "The", "--stride", "4"), "--stride means nothing to --what lens; it is for loss"),
+])
+def test_an_option_that_would_change_nothing(command, trained, words, said):
+    done = command("look", "tiny", *words, "--workspace", trained[0].root)
+    assert done.code == 2 and said in done.err
