@@ -111,7 +111,7 @@ def checkpoint(arguments: Any) -> int:
     _, offset = run.tail(1)
     run.command("checkpoint")
     for event in run.follow(offset, poll=0.03):
-        if isinstance(event, events.Checkpoint):
+        if isinstance(event, events.Checkpoint) and event.reason == "command":
             if arguments.json:
                 arguments.out.data({"guid": run.guid, "path": str(run.dir / event.path), "step": event.step})
             else:

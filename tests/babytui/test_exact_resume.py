@@ -203,7 +203,7 @@ def test_a_learning_rate_that_was_set_before_the_checkpoint_is_not_set_again(tmp
     until(lambda: of_kind(run, events.Step)[-1].step >= at + 200, "steps after it")
     run.command("checkpoint")
     until(lambda: any(saved.reason == "command" for saved in of_kind(run, events.Checkpoint)), "the checkpoint")
-    saved = of_kind(run, events.Checkpoint)[-1].step
+    saved = next(saved.step for saved in of_kind(run, events.Checkpoint) if saved.reason == "command")
     until(lambda: of_kind(run, events.Step)[-1].step >= saved + 20, "steps after it")
     kill(run)
     first = {event.step: event for event in of_kind(run, events.Step) if event.step > saved}
