@@ -380,8 +380,10 @@ class Worker:
             self.last_saved, self.saved_step = time.monotonic(), self.step
 
     def _tell_checkpoints(self) -> None:
-        """Write to the journal which checkpoints there are now."""
+        """Write to the journal which checkpoints there are now; not every time that one is better than all before."""
         for saved in self.checkpoints.told():
+            if saved.error is None and saved.reason == AS_BEST:
+                continue
             if saved.error is None:
                 self._write(events.Checkpoint(step=saved.step, path=f"checkpoints/{saved.path.name}",
                                               reason=saved.reason))

@@ -69,8 +69,7 @@ def done(run: runs.Run) -> runs.Run:
 
 
 def saved(run: runs.Run) -> list[events.Checkpoint]:
-    """Those of its series: the best may come at any evaluation."""
-    return [event for event in run.events()[0] if isinstance(event, events.Checkpoint) and event.reason != "best"]
+    return [event for event in run.events()[0] if isinstance(event, events.Checkpoint)]
 
 
 def model(workspace: Workspace, guid: str) -> dict:
