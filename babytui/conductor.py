@@ -93,8 +93,9 @@ class Conductor:
     def run_to_end(self) -> int:
         """Do what is missing; whatever ends it early is the last line of the log."""
         reason, message = "finished", ""
+        self.log.append({"event": "begin", "pid": os.getpid(), "time": time.time()})
+        self.log.flush(sync=True)  # whoever starts it waits for this line, and is told why it cannot be written
         try:
-            self._tell(event="begin", pid=os.getpid())
             with suppress(StoreError):
                 self._take_reserve()
             for one in self.again:
@@ -228,6 +229,7 @@ class Conductor:
             self.live[one] = self._earlier(one) or self._new(one, config)
         except StoreError:  # it was told to stop while it waited for room
             self.waiting.appendleft(one)
+            time.sleep(IDLE_SECONDS)
         except BabyError as error:
             self._result(one, error=str(error))
 

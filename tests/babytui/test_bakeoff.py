@@ -488,3 +488,22 @@ def test_references(started):
     with pytest.raises(RunError, match="not at work"):
         found.stop()
     json.dumps([row.values for row in rows(found)])
+
+
+def test_whoever_resumes_one_on_a_full_disk_is_told_or_it_waits(small_disk, text_file):
+    pairs = architectures(pairs=["mha/mlp", "aft/mlp"])
+    found = bakeoff_draft.draft(Workspace(small_disk / "w"), Config.read(TINY), pairs, [text_file],
+                                budget=Budget("steps", 10_000_000)).start()
+    live_run(found)
+    found.stop()
+    assert found.wait(60) == "stopped"
+    hog = fill(small_disk)
+    try:
+        found.resume()
+    except RunError as error:  # not even its first line found room
+        assert "disk is full" in str(error) and not found.alive
+    hog.unlink()
+    found.resume()
+    live_run(found)
+    found.stop()
+    assert found.wait(60) == "stopped"
