@@ -335,6 +335,7 @@ def test_a_time_budget(started):
     assert row["seconds"] >= 0.2 and 0 < row["steps"] < bakeoff.MOST_STEPS and row["validation_loss"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_waited_for(small_disk, text_file):
     pairs = architectures(pairs=["mha/mlp", "aft/mlp"])
     draft = bakeoff_draft.draft(Workspace(small_disk / "w"), Config.read(TINY), pairs, [text_file],
@@ -490,6 +491,7 @@ def test_references(started):
     json.dumps([row.values for row in rows(found)])
 
 
+@pytest.mark.slow
 def test_whoever_resumes_one_on_a_full_disk_is_told_or_it_waits(small_disk, text_file):
     pairs = architectures(pairs=["mha/mlp", "aft/mlp"])
     found = bakeoff_draft.draft(Workspace(small_disk / "w"), Config.read(TINY), pairs, [text_file],
