@@ -131,11 +131,11 @@ class Draft:
                 speeds.append(devices.calibrated(config, min(0.3, _MEASURING / len(configs))))
             mean = len(speeds) / sum(1 / speed for speed in speeds) if speeds else None
             found = estimate(config, vocab_size=self.vocab_size, speed=speeds[n] if n < len(speeds) else mean)
-            # the model, its journal, report and last checkpoint; and while it is trained two more of weights and two
-            # moments
+            # the model, its journal and report, the last checkpoint and the best, of weights and two moments; and while
+            # it is trained three more
             state = 3 * found.parameters * (8 if config.d_type == "fp64" else 4)
-            need += found.model_file_bytes + state + 300 * min(found.steps, 20_000) + 100_000
-            largest = max(largest, 2 * state)
+            need += found.model_file_bytes + 2 * state + 300 * min(found.steps, 20_000) + 100_000
+            largest = max(largest, 3 * state)
             if seconds is not None:
                 seconds += (self.budget.seconds or found.seconds or 0.0) + _OVERHEAD
         if seconds is not None:
