@@ -99,12 +99,12 @@ class FormAsked(Message):
 
 
 class Listed(Message):
-    """The workspace was read again. names: by GUID, of models and runs that were not there before, had no run or
-    were called otherwise; gone: the GUIDs of those that are not there any more. Whoever did it."""
+    """The workspace was read again, and somebody has changed something. names: by GUID, of models and runs that were
+    called otherwise before; come: the GUIDs of runs that were not there before; gone: of all that is there no more."""
 
-    def __init__(self, names: dict[str, str], gone: set[str]):
+    def __init__(self, names: dict[str, str], come: set[str], gone: set[str]):
         super().__init__()
-        self.names, self.gone = names, gone
+        self.names, self.come, self.gone = names, come, gone
 
 
 class ModelsChanged(Message):

@@ -55,11 +55,12 @@ def after_refresh(pump: MessagePump, callback: Callable[[], Any]) -> None:
     waiting = [callback]
 
     def once() -> None:
+        timer.cancel()
         while waiting:
             waiting.pop()()
 
+    timer = after(pump, _MOMENT, once)
     pump.call_after_refresh(once)
-    after(pump, _MOMENT, once)
 
 
 class Inquiry:

@@ -118,12 +118,15 @@ class ModelsPane(Deleting):
         in_thread(self, work, "scan", exclusive=True)
 
     def on_models_pane_scanned(self, event: Scanned) -> None:
-        before = {row.guid: (row.name, row.has_run) for row in self._rows}
+        before = {row.guid: row for row in self._rows}
         self._rows, self._signature = event.rows, event.signature
-        names = {row.guid: row.name for row in self._rows if before.get(row.guid) != (row.name, row.has_run)}
-        gone = before.keys() - {row.guid for row in self._rows}
-        if names or gone:
-            self.post_message(Listed(names, gone))
+        known = {row.guid: row for row in self._rows}
+        names = {guid: known[guid].name for guid in known.keys() & before.keys()
+                 if known[guid].name != before[guid].name}
+        come = {guid for guid, row in known.items() if row.has_run and not (guid in before and before[guid].has_run)}
+        gone = before.keys() - known.keys()
+        if names or come or gone:
+            self.post_message(Listed(names, come, gone))
         self.marked &= {row.guid for row in self._rows}
         self._draw()
 

@@ -225,12 +225,12 @@ class TrainingPane(Pane):
                 self.post_message(RunEnded(view.guid, view.name, view.status))
         self._seen_alive = not over
 
-    def listed(self, names: dict[str, str], gone: set[str]) -> None:
-        """Says the new names of what is shown, and whether its files are still there; see messages.Listed."""
+    def listed(self, names: dict[str, str], come: set[str], gone: set[str]) -> None:
+        """Says the new names of what is shown, and whether its files are there; see messages.Listed."""
         for curve in (self._curve, *(curve for _, curve in self._others.values())):
             curve.name = names.get(curve.guid, curve.name)
         view = self.view
-        if view.guid in names and view.state == "deleted":  # it is back
+        if view.guid in come and view.state == "deleted":  # it is back
             self._choose(view.guid, again=True)
         elif view.guid in names or view.guid in gone:
             view.name, view.gone = names.get(view.guid, view.name), view.guid in gone

@@ -268,7 +268,7 @@ class PlaygroundScreen(Screen[None]):
 
     @on(Listed)
     def _listed(self, event: Listed) -> None:
-        self.training.listed(event.names, event.gone)
+        self.training.listed(event.names, event.come, event.gone)
         self.chat.rename(event.names)
 
     @on(WatchAsked)
