@@ -270,6 +270,11 @@ class Transcript(Roles, ScrollView, can_focus=True):
         if follow:
             self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
 
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        """Its bar stands where the text does, also when that was scrolled before there was a bar."""
+        if shown:
+            self.vertical_scrollbar.position = self.scroll_y
+
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         self._following = self.at_end

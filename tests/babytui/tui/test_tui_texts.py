@@ -87,3 +87,18 @@ async def test_lines_are_painted_for_the_width_they_have() -> None:
         await pilot.pause()
         widget._lines, widget._width = [[("narrow", "text")]], 0  # as it was left when it was hidden
         assert widget.render_line(0).text.rstrip() == "wide"
+
+
+async def test_the_bar_stands_where_the_text_does_from_its_first_moment_on() -> None:
+    """Also when the text was scrolled before there was room for a bar to be shown."""
+    app = TranscriptApp()
+    async with app.run_test(size=(40, 10)) as pilot:
+        view = app.query_one(Transcript)
+        await pilot.pause()
+        view.add("\n".join(f"line {n}" for n in range(30)), margin="you")
+        view.show_vertical_scrollbar = False
+        view.scroll_to(0, 0, animate=False, immediate=True)
+        view.scroll_end(animate=False, immediate=True)
+        view.show_vertical_scrollbar = True
+        await pilot.pause()
+        assert view.scroll_offset.y > 0 and view.vertical_scrollbar.position == view.scroll_offset.y
