@@ -22,7 +22,7 @@ import orjson
 
 from babytui import library, process, runs, texts
 from babytui.bakeoff import Architecture, BakeOff, architecture_of, config_of
-from babytui.process import LOOK_SECONDS, Displaced
+from babytui.process import Displaced, Hold
 from engine import events
 from engine.config import Config, complete
 from engine.errors import BabyError, RunError
@@ -57,7 +57,7 @@ class Conductor:
 
     def __init__(self, found: BakeOff, retry: bool = False, lock: Lock | None = None):
         self.bakeoff, self.workspace = found, found.workspace
-        self.lock, self.looked = lock, time.monotonic()
+        self.hold = Hold(lock)
         self.reserve = found.dir / "reserve"
         self.asked = False  # to stop, by a signal
         self.plan = plans.read(found.dir / plans.NAME, need=("architectures", "budget", "config", "texts",
@@ -146,7 +146,7 @@ class Conductor:
                     self._note(event="disk", message=again)
             end = time.monotonic() + RETRY_SECONDS
             while time.monotonic() < end and not self._to_stop():
-                self._look()
+                self.hold.look()
                 time.sleep(IDLE_SECONDS)
         if told:
             self._note(event="room")
@@ -169,14 +169,6 @@ class Conductor:
     def _just_asked(self) -> bool:
         return self.asked or self.marker.exists()
 
-    def _look(self) -> None:
-        """Whether this is still the process of the bake-off. Displaced."""
-        if self.lock is not None and time.monotonic() - self.looked > LOOK_SECONDS:
-            self.looked = time.monotonic()
-            if not self.lock.keep():
-                raise Displaced(f"{self.lock.path} was replaced, and another process has it; this one ends and writes "
-                                "nothing more.")
-
     def _check_text(self) -> None:
         """RunError when the text is another than the one it was started with: its rows would not be comparable."""
         text = texts.read([Path(path) for path in self.plan["texts"]])
@@ -187,7 +179,7 @@ class Conductor:
     def _work(self) -> None:
         self._check_text()
         while self.waiting or self.live or self.trained:
-            self._look()
+            self.hold.look()
             if self._to_stop():
                 self._stop()
                 return

@@ -220,6 +220,22 @@ def parser(verb: str) -> argparse.ArgumentParser:
     return found
 
 
+class Hold:
+    """The lock that a process has, None for none: `look` sees to it now and then that it is still its own."""
+
+    def __init__(self, lock: Lock | None):
+        self._lock, self._looked = lock, time.monotonic()
+
+    def look(self) -> None:
+        """Displaced when another process has it. Costs nothing when it was looked a moment ago."""
+        if self._lock is None or time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        if not self._lock.keep():
+            raise Displaced(f"{self._lock.path} was replaced, and another process has it; this one ends and writes "
+                            "nothing more.")
+
+
 def hold(work: Work, descriptor: int, do: Callable[[Lock], int], *, goes_on: bool = False) -> int:
     """The exit code of `do`, which gets the lock of `work`, done with it and behind what people do here; 1 when another
     process has the lock. descriptor: of the lock that was handed over; negative: none was. goes_on: the process does,

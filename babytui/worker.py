@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from babytui import outcome, process, runs, thinning
 from babytui.checkpoints import AS_BEST, Checkpoints, State, extra_of, with_extra
-from babytui.process import LOOK_SECONDS, Displaced
+from babytui.process import Displaced
 from engine import events
 from engine.config import Config, complete
 from engine.errors import BabyError, FormatError, RunError
@@ -65,7 +65,7 @@ class Worker:
 
     def __init__(self, run: runs.Run, control: int, resume: bool, group: Mpi | None = None, lock: Lock | None = None):
         self.run = run
-        self.lock, self.looked = lock, time.monotonic()
+        self.hold = process.Hold(lock)
         self.plan = plans.read(run.dir / plans.NAME, need=("config", "texts"))
         self.resume = resume
         self.journal = journal.Journal(run.journal)
@@ -310,11 +310,7 @@ class Worker:
             self._checkpoint(AS_BEST)
 
     def _poll(self) -> None:
-        if self.lock is not None and time.monotonic() - self.looked > LOOK_SECONDS:
-            self.looked = time.monotonic()
-            if not self.lock.keep():
-                raise Displaced(f"{self.lock.path} was replaced, and another process has it; this one ends and writes "
-                                "nothing more.")
+        self.hold.look()
         if self.group is not None:
             self.group.check()
             if self.group.stopping and not self.stops:  # a launcher signals all ranks; once is enough

@@ -350,7 +350,6 @@ def test_a_full_disk_is_told_and_waited_for(small_disk, text_file):
             progress.look()
             return progress.waits
 
-        until(lambda: waits() or Lock.held(runs.Run(found.workspace, found.run_guids()[0]).dir / "lock"), "it meets it")
         until(lambda: "disk" in (waits() or str(runs.Run(found.workspace, found.run_guids()[0]).last_events(5))),
               "somebody to say so")
         time.sleep(3)
