@@ -73,6 +73,7 @@ class ConfigPane(Pane):
         self._focused = "text"
         self._basis: tuple[int, float] = (0, 0.0)
         self._start = Config.read(PRESETS["newborn"])
+        self._named = "newborn"  # the preset that was last dealt with
         self._saved: dict[str, dict[str, Any]] = {}
         self._last: tuple[str, dict[str, Any]] = ("", {})
 
@@ -116,7 +117,8 @@ class ConfigPane(Pane):
             field = self.form.fields["preset"]
             with field.prevent(Form.Edited, FieldChanged):
                 field.set_options([CUSTOM, *PRESETS, *self._saved])  # type: ignore[attr-defined]
-            self._name_preset(event.chosen)
+            if self.form.raw("preset") == self._named:  # else one was chosen just now, and fills the form in its turn
+                self._name_preset(event.chosen)
             self._show_former()
 
     def first_focus(self) -> Widget | None:
@@ -130,10 +132,15 @@ class ConfigPane(Pane):
         field = self.form.fields["text"]
         with field.prevent(Form.Edited):
             field.set_options(event.texts)  # type: ignore[attr-defined]
-        if event.values:
+        if event.values and self._untouched():
             self._load(event.values)
         else:
             self._inquiry.again()
+
+    def _untouched(self) -> bool:
+        """Whether nobody has changed a parameter yet."""
+        values, wrong = self.form.read()
+        return not wrong and values == self._start.values and self.form.raw("preset") == self._named
 
     @on(events.DescendantFocus)
     def _field_focused(self, event: events.DescendantFocus) -> None:
@@ -147,7 +154,7 @@ class ConfigPane(Pane):
         event.stop()
         name = event.name
         if name == "preset":
-            chosen = self.form.raw("preset")
+            chosen = self._named = self.form.raw("preset")
             if chosen in PRESETS:
                 self.form.fill(dict(Config.read(PRESETS[chosen]).values))
                 self._remember_rate()
@@ -169,6 +176,7 @@ class ConfigPane(Pane):
         same = [name for name, preset in known.items()
                 if not wrong and values == Config.read(preset, strict=False).values]
         name = rather if rather in same else next(iter(same), CUSTOM)
+        self._named = name
         if name != self.form.raw("preset"):
             self.form.fill({"preset": name})
 

@@ -190,8 +190,7 @@ async def test_a_conversation_is_saved_and_a_reply_replayed(talking: Any, until:
         field = screen.query_one(Input)
         assert field.value.endswith(".txt")
         await pilot.press("down", "down", "down")
-        await pilot.pause()
-        assert field.value.endswith(".json")
+        await until(pilot, lambda: field.value.endswith(".json"))
         field.value = str(home / "reply.json")
         await pilot.press("enter")
         await until(pilot, lambda: (home / "reply.json").exists() and not app_screen(chat, SaveScreen))
@@ -199,10 +198,8 @@ async def test_a_conversation_is_saved_and_a_reply_replayed(talking: Any, until:
         await pilot.press("s")
         screen = await until(pilot, lambda: app_screen(chat, SaveScreen))
         screen.query_one(Input).value = str(home / "reply.json")
-        await pilot.pause()
         await pilot.press("enter")
-        await pilot.pause()
-        assert "is there already" in screen.query_one("#save-facts", Lines).plain
+        await until(pilot, lambda: "is there already" in screen.query_one("#save-facts", Lines).plain)
         await pilot.press("enter")
         await until(pilot, lambda: not app_screen(chat, SaveScreen))
         assert (home / "reply.json").read_text() == reply.text + "\n"

@@ -88,8 +88,7 @@ async def test_wrong_sampling_is_refused_with_a_sentence(talking: Any, until: An
                                    ("temperature", "-1", "from 0")):
             before = chat.query_one(Sampling).fields[name].value
             setting(chat, **{name: value})
-            await pilot.pause()
-            assert "-wrong" in chat.query_one(Sampling).fields[name].classes
+            await until(pilot, lambda name=name: "-wrong" in chat.query_one(Sampling).fields[name].classes)
             await pilot.press(*"The", "enter")
             await until(pilot, lambda words=words: any(words in n.message for n in app._notifications))
             assert not chat.writing

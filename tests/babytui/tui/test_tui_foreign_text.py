@@ -92,20 +92,23 @@ async def test_the_clipboard_gets_marks(careless):
         assert careless.clipboard == "rm␍␛[201~⟨U+DC9B⟩"
 
 
-async def test_what_is_pasted_is_what_is_seen(careless):
+async def test_what_is_pasted_is_what_is_seen(careless, until):
     async with careless.run_test(size=(100, 40)) as pilot:
-        for wanted, text in (("#area", "one\n\ttwo␛[31m⟨U+202E⟩␇"), ("#field", "one")):
-            field = careless.query_one(wanted)
+        def held(field):
+            return field.text if isinstance(field, TextArea) else field.value
+
+        async def pasted(field, text):
             field.focus()
-            await pilot.pause()
-            careless.post_message(events.Paste("one\n\ttwo\x1b[31m\u202e\x07"))
-            await pilot.pause()
-            assert text in (field.text if isinstance(field, TextArea) else field.value)
-        careless.query_one("#area").focus()
-        await pilot.pause()
-        careless.post_message(events.Paste("y" * (LONGEST_PASTE + 5)))
-        await pilot.pause()
-        assert careless.query_one("#area").text.count("y") == LONGEST_PASTE
+            await until(pilot, lambda: careless.focused is field)
+            before = held(field)
+            careless.post_message(events.Paste(text))
+            await until(pilot, lambda: held(field) != before)
+            return held(field)
+
+        for wanted, text in (("#area", "one\n\ttwo␛[31m⟨U+202E⟩␇"), ("#field", "one")):
+            assert text in await pasted(careless.query_one(wanted), "one\n\ttwo\x1b[31m\u202e\x07")
+        area = careless.query_one("#area")
+        assert (await pasted(area, "y" * (LONGEST_PASTE + 5))).count("y") == LONGEST_PASTE
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])

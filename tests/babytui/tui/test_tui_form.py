@@ -124,13 +124,24 @@ async def test_arrows_go_on_from_the_button(playground: Any, until: Callable[...
         await until(pilot, lambda: app.focused is form.fields["text"])
 
 
-async def test_a_preset_fills_the_form(playground: Any) -> None:
+async def test_a_preset_fills_the_form(playground: Any, until: Callable[..., Any]) -> None:
     async with playground(80, 24) as (app, pilot):
         form = app.playground.config.form
         form.fields["preset"].value = "6m"
-        await pilot.pause()
+        await until(pilot, lambda: form.read()[0].get("n_ctx") == 16)
         values, wrong = form.read()
-        assert not wrong and values["n_ctx"] == 16 and values["n_layers"] == PRESETS["6m"]["n_layers"]
+        assert not wrong and values["n_layers"] == PRESETS["6m"]["n_layers"]
+
+
+async def test_what_is_read_late_does_not_undo_a_choice(playground: Any, until: Callable[..., Any]) -> None:
+    """The threads that read the files may answer between a person's choice and its being dealt with."""
+    async with playground(80, 24) as (app, pilot):
+        config = app.playground.config
+        config.form.fields["preset"].value = "6m"
+        config.on_config_pane_remembered(config.Remembered({}, ("", {}), ""))
+        config.on_config_pane_texts_found(config.TextsFound(["cats"], {"n_ctx": 32}))
+        await until(pilot, lambda: config.form.read()[0]["n_ctx"] == PRESETS["6m"]["n_ctx"])
+        assert config.form.raw("preset") == "6m" and config.form.raw("text") == "cats"
 
 
 async def test_another_batch_size_suggests_a_rate(playground: Any, until: Callable[..., Any]) -> None:

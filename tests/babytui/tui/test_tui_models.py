@@ -317,12 +317,10 @@ async def test_marks_and_filters(playground: Any, until: Any, model: str) -> Non
             await pilot.press("slash")
             app.screen.query_one("#filter").value = typed
             await pilot.pause()
-            assert [row.name for row in models._shown] == names, typed
-            assert not words.display
+            await until(pilot, lambda names=names: [row.name for row in models._shown] == names and not words.display)
         for typed, said in [("[a", "not a regular expression"), ("(a+)+b", "for ever"), ("val<..", "not a number")]:
             app.screen.query_one("#filter").value = typed
-            await pilot.pause()
-            assert said in words.plain and words.display
+            await until(pilot, lambda said=said: said in words.plain and words.display)
         await pilot.press("escape")
         assert len(models._shown) == 3 and not words.display and models.marked
         await pilot.press("escape")
